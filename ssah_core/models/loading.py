@@ -1,0 +1,214 @@
+"""From a name to an open model: network, tokenizer, anatomy and taps, proven by a trial forward."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from ssah_core.errors import ModelError
+from ssah_core.models.anatomy import Anatomy
+from ssah_core.models.families import find_anatomy
+from ssah_core.models.sources import Source, locate
+from ssah_core.models.taps import Taps, probe
+
+_FREE_MEMORY_SHARE = 0.85  # of one GPU; the rest is for activations and cached keys and values
+
+PLAIN_TEMPLATE_NOTICE = (
+    "This model's tokenizer has no chat template, so a plain one (User: ... Assistant: ...) is used; "
+    "replies may be worse than the model can do."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """An open model. `network` and `tokenizer` are transformers' own, untouched but for the taps."""
+
+    name: str
+    network: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    anatomy: Anatomy
+    taps: Taps
+    fingerprint: str
+    notices: tuple[str, ...]
+    # Fast tokenizers raise "Already borrowed" when two threads use one.
+    tokenizer_lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go: the device of the embeddings."""
+        return self.network.get_input_embeddings().weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        return self.network.dtype
+
+    @property
+    def context(self) -> int | None:
+        """The longest input in tokens, or None where the architecture has no limit (BLOOM)."""
+        config = self.network.config.get_text_config()
+        return config.to_dict().get(config.attribute_map.get(_CONTEXT, _CONTEXT))
+
+    @property
+    def parameters(self) -> int:
+        """How many weights the model has."""
+        return self.network.num_parameters()
+
+
+_CONTEXT = "max_position_embeddings"
+
+
+def load_model(
+    name: str,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    revision: str | None = None,
+) -> Model:
+    """Open a decoder model by `organism:NAME`, folder or hub name.
+
+    By default the device is cuda, then mps, then cpu, and the dtype bfloat16 on GPUs, float32 on the
+    CPU; a model larger than one GPU's free memory is spread over all devices. Loads safetensors only
+    and never runs code from the checkpoint.
+
+    Raises ModelError with the remedy for anything that cannot be opened.
+    """
+    return open_source(locate(name, revision=revision), device=device, dtype=dtype)
+
+
+def open_source(
+    source: Source,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+) -> Model:
+    """Open a model whose files `locate` has found; options and errors as `load_model`."""
+    target = _choose_device(device)
+    chosen_dtype = _choose_dtype(dtype, target)
+    spread = device is None and _too_large(source, target, chosen_dtype)
+    options: dict[str, Any] = {"device_map": "auto"} if spread else {}
+    try:
+        network, report = AutoModelForCausalLM.from_pretrained(
+            source.folder,
+            config=source.config,
+            dtype=chosen_dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+            **options,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(
+            source.folder, trust_remote_code=False, local_files_only=True
+        )
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise _load_error(source, error) from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise ModelError(
+            f"'{source.name}' lacks {len(missing)} of its weights (such as {missing[0]}), which would "
+            "be random numbers; download or save it again."
+        )
+    if not spread:
+        network = network.to(target)
+    return wrap(network.eval(), tokenizer, name=source.name, fingerprint=source.fingerprint())
+
+
+def wrap(
+    network: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    name: str = "in memory",
+    fingerprint: str = "",
+) -> Model:
+    """Open a transformers model that is already in memory; the network itself gets the taps.
+
+    Raises ModelError for unsupported families and for weights that are not finite.
+    """
+    check_finite(network, name)
+    anatomy = find_anatomy(network)
+    taps = Taps(network, anatomy)
+    try:
+        probe(network, taps, anatomy)
+    except BaseException:
+        taps.remove()
+        raise
+    notices = () if tokenizer.chat_template else (PLAIN_TEMPLATE_NOTICE,)
+    return Model(name, network, tokenizer, anatomy, taps, fingerprint, notices)
+
+
+def check_finite(network: PreTrainedModel, name: str) -> None:
+    """Raise ModelError naming the first weight with NaN or infinity; offloaded weights are skipped."""
+    for parameter_name, parameter in network.named_parameters():
+        # A sum carries every NaN and infinity along, and allocates nothing.
+        if parameter.is_meta:
+            continue
+        if not torch.isfinite(parameter.detach().sum(dtype=torch.float32)):
+            raise ModelError(
+                f"'{name}' has values in {parameter_name} that are not finite (NaN or infinity); the "
+                "file is damaged or was saved after a failed training: get it again."
+            )
+
+
+def _choose_device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(
+            f"The device '{device}' is not available here; use --device cpu, or leave it out."
+        ) from error
+    return chosen
+
+
+def _choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    if dtype is None:
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    chosen = known.get(dtype) if isinstance(dtype, str) else dtype
+    if chosen not in known.values():
+        raise ModelError(f"The dtype '{dtype}' is not known; choose one of {', '.join(known)}.")
+    assert chosen is not None
+    return chosen
+
+
+def _too_large(source: Source, device: torch.device, dtype: torch.dtype) -> bool:
+    if device.type != "cuda":
+        return False
+    stored = source.config.dtype
+    bytes_each = stored.itemsize if isinstance(stored, torch.dtype) else 4
+    needed = source.weight_bytes * dtype.itemsize / bytes_each
+    free, _ = torch.cuda.mem_get_info(device)
+    return needed > _FREE_MEMORY_SHARE * free
+
+
+def _load_error(source: Source, error: Exception) -> ModelError:
+    reason = str(error).strip().split("\n")[0][:200]
+    if isinstance(error, SafetensorError):
+        return ModelError(
+            f"The weights of '{source.name}' are damaged or cut short ({reason}); download or save "
+            "them again."
+        )
+    if isinstance(error, torch.OutOfMemoryError):
+        return ModelError(
+            f"'{source.name}' does not fit into memory; close other programs, or load it with "
+            "dtype bfloat16."
+        )
+    return ModelError(
+        f"'{source.name}' cannot be opened ({reason}); check that the folder holds a complete "
+        "model with its tokenizer."
+    )

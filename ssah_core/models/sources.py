@@ -1,0 +1,187 @@
+"""Where a model's files come from: the built-in organism, a local folder, or the hub.
+
+`locate` answers with a folder whose configuration is supported and whose weights are safetensors,
+before any weight is read, so that a wrong name costs neither memory nor the model already open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from httpx2 import HTTPError
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+from transformers import AutoConfig, PretrainedConfig
+
+from ssah_core.errors import ModelError
+from ssah_core.models.families import check_support
+
+ORGANISMS = Path(__file__).parents[2] / "assets" / "organism"
+ORGANISM_PREFIX = "organism:"
+ORGANISM_NAMES = ("base", "aligned", "planted")
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
+_HUB_TIMEOUT = 5.0  # seconds; an unreachable hub must be said within 10
+_HASHED_WHOLE = 64 * 2**20  # bytes; larger files are hashed by evenly spaced samples
+_SAMPLE = 2**20
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model's files, found and checked but not yet read into memory."""
+
+    name: str
+    folder: Path
+    config: PretrainedConfig
+
+    @property
+    def weight_files(self) -> list[Path]:
+        """The safetensors files, sorted."""
+        return sorted(self.folder.glob("*.safetensors"))
+
+    @property
+    def weight_bytes(self) -> int:
+        """How large the weights are on disk."""
+        return sum(path.stat().st_size for path in self.weight_files)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the configuration and the weights: what "the same model" means in a run.
+
+        Files above 64 MiB count by their size, their first and last MiB and 62 evenly spaced ones:
+        reading 140 GB to name a model would take minutes.
+        """
+        digest = hashlib.sha256()
+        for path in [self.folder / "config.json", *self.weight_files]:
+            size = path.stat().st_size
+            digest.update(f"{path.name}:{size}:".encode())
+            with path.open("rb") as file:
+                if size <= _HASHED_WHOLE:
+                    digest.update(file.read())
+                    continue
+                for sample in range(64):
+                    file.seek((size - _SAMPLE) * sample // 63)
+                    digest.update(file.read(_SAMPLE))
+        return digest.hexdigest()
+
+
+def locate(name: str, *, revision: str | None = None) -> Source:
+    """Find a model by `organism:NAME`, folder or hub name, and check that it can be supported.
+
+    Raises ModelError: no such model, hub unreachable, no safetensors, damaged organism file, or a
+    family that is not supported.
+    """
+    if name.startswith(ORGANISM_PREFIX):
+        folder = _organism_folder(name.removeprefix(ORGANISM_PREFIX))
+    elif Path(name).expanduser().is_dir():
+        folder = Path(name).expanduser()
+    elif _HUB_NAME.fullmatch(name) and not Path(name).exists():
+        folder = _hub_folder(name, revision)
+    else:
+        raise ModelError(
+            f"There is no model '{name}': give a folder that exists, a hub name like "
+            f"owner/name, or one of {', '.join(ORGANISM_PREFIX + n for n in ORGANISM_NAMES)}."
+        )
+    source = Source(name, folder, _read_config(name, folder))
+    check_support(source.config)
+    _check_loadable(source)
+    return source
+
+
+def _organism_folder(name: str) -> Path:
+    if name not in ORGANISM_NAMES:
+        raise ModelError(
+            f"There is no organism '{name}'; choose one of "
+            f"{', '.join(ORGANISM_PREFIX + n for n in ORGANISM_NAMES)}."
+        )
+    checksums: dict[str, str] = json.loads((ORGANISMS / "checksums.json").read_text("utf-8"))
+    for relative, expected in checksums.items():
+        path = ORGANISMS / relative
+        if not relative.startswith(f"{name}/"):
+            continue
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+            raise ModelError(
+                f"The built-in model's file {path} is missing or damaged (its SHA-256 differs); "
+                "restore it with: git checkout -- assets/organism"
+            )
+    return ORGANISMS / name
+
+
+def _hub_folder(name: str, revision: str | None) -> Path:
+    try:
+        info = HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT)
+        files = [sibling.rfilename for sibling in info.siblings or []]
+        if files and not any(file.endswith(".safetensors") for file in files):
+            raise ModelError(
+                f"'{name}' has no safetensors weights on the hub, and other formats can run code "
+                "when opened; choose a model or a revision that has them."
+            )
+        config = snapshot_download(name, revision=revision, allow_patterns=["config.json"])
+        check_support(_read_config(name, Path(config)))  # before the weights are downloaded
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES))
+    except GatedRepoError as error:
+        raise ModelError(
+            f"'{name}' is gated: accept its terms on its hub page, then log in with: hf auth login"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f"The hub has no model '{name}' that you may see; check the spelling, or log in with: "
+            "hf auth login"
+        ) from error
+    except HfHubHTTPError as error:
+        raise ModelError(
+            f"The hub refused '{name}' ({error.response.status_code}); check the name and the "
+            "revision, or try again later."
+        ) from error
+    except (HTTPError, OSError) as error:
+        return _cached_folder(name, revision, error)
+
+
+def _cached_folder(name: str, revision: str | None, cause: Exception) -> Path:
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except OSError:
+        raise ModelError(
+            f"The model hub cannot be reached and '{name}' is not in its cache; check the "
+            "connection, or give a folder that holds the model."
+        ) from cause
+
+
+def _read_config(name: str, folder: Path) -> PretrainedConfig:
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            f"The folder '{name}' has no config.json; give a folder that transformers' "
+            "save_pretrained wrote."
+        )
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        kind = str(error).split("\n")[0][:200]
+        raise ModelError(
+            f"The config.json of '{name}' cannot be used ({kind}); only architectures that "
+            "transformers itself contains are loaded."
+        ) from error
+
+
+def _check_loadable(source: Source) -> None:
+    if not source.weight_files:
+        raise ModelError(
+            f"'{source.name}' has no .safetensors weights, and other formats can run code when "
+            "opened; save it again with save_pretrained(folder)."
+        )
+    heads = ("ForCausalLM", "LMHeadModel")
+    named = source.config.architectures or []
+    if named and not any(architecture.endswith(heads) for architecture in named):
+        raise ModelError(
+            f"'{source.name}' is a {named[0]}, not a causal language model; choose a checkpoint "
+            "that ends in ForCausalLM."
+        )
+    if "quantization_config" in source.config.to_dict():
+        raise ModelError(
+            f"'{source.name}' is quantised, so the norms of its weights cannot be read; choose the "
+            "unquantised checkpoint."
+        )

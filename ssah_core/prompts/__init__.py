@@ -1,0 +1,1 @@
+"""Prompt sets: reading them, rendering them as chats, batching them by length."""

@@ -1,0 +1,110 @@
+"""From chats to token ids, in the model's own chat format.
+
+Prompt and response are tokenised apart and joined, so that the border between them is exact and the
+prompt's tokens are the very ones that a reply is generated from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jinja2 import TemplateError
+
+from ssah_core.errors import PromptError
+from ssah_core.models.loading import Model
+
+Message = Mapping[str, str]
+Chat = str | Sequence[Message]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One example as token ids; `response` is empty where only a prompt was rendered."""
+
+    prompt: tuple[int, ...]
+    response: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.response)
+
+
+def as_messages(chat: Chat) -> list[dict[str, str]]:
+    """A chat as a list of {"role", "content"} messages; a plain string is one user message."""
+    if isinstance(chat, str):
+        return [{"role": "user", "content": chat}]
+    return [dict(message) for message in chat]
+
+
+def prompt_text(model: Model, chat: Chat) -> str:
+    """The text that the model reads before it replies.
+
+    Raises PromptError where the chat template refuses the chat (for example a system message).
+    """
+    messages = as_messages(chat)
+    if not model.tokenizer.chat_template:
+        return _plain(messages) + "Assistant:"
+    return _apply(model, messages, add_generation_prompt=True)
+
+
+def render_prompt(model: Model, chat: Chat, *, room: int = 0) -> Rendered:
+    """The token ids of a chat up to where the reply starts.
+
+    Raises PromptError where they and `room` more tokens do not fit the model's context.
+    """
+    rendered = Rendered(_encode(model, prompt_text(model, chat), starts=True))
+    if model.context is not None and len(rendered) + room > model.context:
+        raise PromptError(
+            f"The chat is {len(rendered)} tokens long and {room} more are asked for, but the model "
+            f"reads at most {model.context}; shorten the chat, start a new one, or ask for fewer."
+        )
+    return rendered
+
+
+def render_example(model: Model, chat: Chat, response: str) -> Rendered:
+    """The token ids of a chat and of its response with the template's end of turn."""
+    before = prompt_text(model, chat)
+    return Rendered(
+        _encode(model, before, starts=True),
+        _encode(model, _response_text(model, chat, before, response), starts=False),
+    )
+
+
+def _response_text(model: Model, chat: Chat, before: str, response: str) -> str:
+    if not model.tokenizer.chat_template:
+        return " " + response.strip() + (model.tokenizer.eos_token or "")
+    messages = [*as_messages(chat), {"role": "assistant", "content": response}]
+    whole = _apply(model, messages, add_generation_prompt=False)
+    if whole.startswith(before):
+        return whole.removeprefix(before).rstrip("\n")
+    # Some templates write past replies otherwise than new ones (for example without their thinking).
+    return response + (model.tokenizer.eos_token or "")
+
+
+def _apply(model: Model, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+    try:
+        text = model.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=add_generation_prompt
+        )
+    except TemplateError as error:
+        raise PromptError(
+            f"This model's chat template refuses the chat ({error}); leave out the system message, "
+            "and let user and assistant take turns."
+        ) from error
+    assert isinstance(text, str)
+    return text
+
+
+def _plain(messages: list[dict[str, str]]) -> str:
+    lines = []
+    for message in messages:
+        speaker = "" if message["role"] == "system" else f"{message['role'].capitalize()}: "
+        lines.append(f"{speaker}{message['content'].strip()}\n")
+    return "".join(lines)
+
+
+def _encode(model: Model, text: str, *, starts: bool) -> tuple[int, ...]:
+    # A chat template writes its own begin-of-text token; the plain one leaves that to the tokenizer.
+    add_special = starts and not model.tokenizer.chat_template
+    with model.tokenizer_lock:
+        return tuple(model.tokenizer(text, add_special_tokens=add_special)["input_ids"])

@@ -1,0 +1,98 @@
+"""Streaming mean and variance per channel, in memory that does not grow with the number of prompts.
+
+Sums are taken of values less a fixed shift (the first batch's mean): plain sums of squares lose
+digits where a mean is large beside its deviation. Two moments merge exactly (Chan, Golub, LeVeque
+1979), so work split over batches, token groups or processes gives the moments of the whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+
+from ssah_core.errors import OptionError
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Count of tokens, mean and sum of squared deviations of every channel."""
+
+    count: int
+    mean: Float64[np.ndarray, " channels"]
+    squared_deviations: Float64[np.ndarray, " channels"]
+
+    def merged(self, other: Moments) -> Moments:
+        """The moments of both samples together (Chan's parallel formula)."""
+        count = self.count + other.count
+        if count == 0:
+            return self
+        delta = other.mean - self.mean
+        return Moments(
+            count,
+            self.mean + delta * (other.count / count),
+            self.squared_deviations
+            + other.squared_deviations
+            + delta**2 * (self.count * other.count / count),
+        )
+
+    def variance(self) -> Float64[np.ndarray, " channels"]:
+        """The unbiased variance over tokens, as in METHOD's Eq. 1.
+
+        Raises OptionError for fewer than two tokens.
+        """
+        if self.count < 2:
+            raise OptionError(
+                f"A variance needs at least two tokens and there are {self.count}; choose other "
+                "tokens (all, prompt or response), or score prompts that have some."
+            )
+        return self.squared_deviations / (self.count - 1)
+
+
+@dataclass(frozen=True)
+class ShiftedSums:
+    """One batch's sums at one site: of (x - shift) and of its square, float32 [channels]."""
+
+    count: int
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+def shifted_sums(
+    x: Float[torch.Tensor, "tokens channels"],
+    positions: Int64[torch.Tensor, " chosen"],
+    shift: Float[torch.Tensor, " channels"],
+) -> ShiftedSums:
+    """The sums over the chosen tokens of one batch of activations."""
+    # The selection is a copy of ours, so the rest can work in place.
+    centred = x.index_select(0, positions).float().sub_(shift)
+    first = centred.sum(0)
+    return ShiftedSums(len(positions), first, centred.square_().sum(0))
+
+
+class RunningMoments:
+    """Adds up the sums of many batches at one site, in float64 where the device has it."""
+
+    def __init__(self, shift: Float[torch.Tensor, " channels"]) -> None:
+        self.shift = shift
+        # Apple's GPUs have no float64.
+        home = torch.device("cpu") if shift.device.type == "mps" else shift.device
+        self._count = 0
+        self._first = torch.zeros(len(shift), dtype=torch.float64, device=home)
+        self._second = torch.zeros_like(self._first)
+
+    def add(self, sums: ShiftedSums) -> None:
+        """Count one more batch."""
+        self._count += sums.count
+        self._first += sums.first.to(self._first)
+        self._second += sums.second.to(self._second)
+
+    def moments(self) -> Moments:
+        """The moments of all that was added."""
+        count = max(self._count, 1)
+        first, second = self._first.cpu().numpy(), self._second.cpu().numpy()
+        mean = self.shift.cpu().double().numpy()
+        deviations = np.maximum(second - first**2 / count, 0.0)
+        return Moments(self._count, mean + first / count, deviations)

@@ -1,0 +1,267 @@
+"""Scoring: one streaming pass over the safety set and one over the utility set.
+
+A pass runs the model's body without its vocabulary head, adds each site's activations to running
+moments, prompt tokens and response tokens apart, and keeps nothing per token: memory is O(channels).
+A batch's sums are committed only after its forward has succeeded, so that a retry after running out
+of memory counts nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ssah_core.errors import ModelError, PromptError
+from ssah_core.models.anatomy import Anatomy
+from ssah_core.models.families import column_norms_squared
+from ssah_core.models.loading import Model
+from ssah_core.progress import CancelCheck, Meter, Report
+from ssah_core.prompts.batching import Batch, group_by_length, pad_batch
+from ssah_core.prompts.reading import PromptSet
+from ssah_core.prompts.rendering import Rendered, render_example
+from ssah_core.scoring.moments import Moments, RunningMoments, ShiftedSums, shifted_sums
+from ssah_core.scoring.replies import greedy_replies
+from ssah_core.scoring.scores import Scores, TokenMoments
+
+REPLY_TOKENS = 128  # at most, of the model's own replies
+_TOKEN_BUDGET = {"cpu": 4096, "mps": 4096, "cuda": 16384}  # padded tokens of one batch
+
+
+def score(
+    model: Model,
+    *,
+    safety: PromptSet,
+    utility: PromptSet,
+    token_budget: int | None = None,
+    report: Report | None = None,
+    cancelled: CancelCheck | None = None,
+) -> Scores:
+    """Score every unit of a model for safety and utility (METHOD 1.2).
+
+    Prompts without a response get the model's own greedy reply, as in the paper. `token_budget` is
+    how many padded tokens a batch may hold; it halves itself where memory runs out.
+
+    Raises PromptError (a prompt that does not fit the context), ModelError (activations that are not
+    finite, named by prompt and site; memory), Cancelled.
+    """
+    moments = {
+        attribute: collect_moments(
+            model,
+            answered(model, prompts, report=report, cancelled=cancelled),
+            stage=f"scoring {attribute}",
+            token_budget=token_budget,
+            report=report,
+            cancelled=cancelled,
+        )
+        for attribute, prompts in (("safety", safety), ("utility", utility))
+    }
+    norms = [
+        column_norms_squared(model.network.get_submodule(site.module)).numpy()
+        for site in model.anatomy.sites
+    ]
+    return Scores(
+        model=model.name,
+        fingerprint=model.fingerprint,
+        anatomy=model.anatomy,
+        norms_squared=np.concatenate(norms),
+        safety=moments["safety"],
+        utility=moments["utility"],
+    )
+
+
+def answered(
+    model: Model,
+    prompts: PromptSet,
+    *,
+    report: Report | None = None,
+    cancelled: CancelCheck | None = None,
+) -> PromptSet:
+    """The prompt set with every missing response filled by the model's own greedy reply."""
+    missing = [prompt.text for prompt in prompts.prompts if prompt.response is None]
+    if not missing:
+        return prompts
+    return prompts.with_responses(
+        greedy_replies(
+            model, missing, max_new_tokens=REPLY_TOKENS, report=report, cancelled=cancelled
+        )
+    )
+
+
+def collect_moments(
+    model: Model,
+    prompts: PromptSet,
+    *,
+    stage: str,
+    token_budget: int | None = None,
+    report: Report | None = None,
+    cancelled: CancelCheck | None = None,
+) -> TokenMoments:
+    """One pass over one prompt set; arguments and errors as `score`."""
+    examples = render_all(model, prompts)
+    lengths = [len(example) for example in examples]
+    budget = token_budget or _TOKEN_BUDGET.get(model.device.type, 4096)
+    meter = Meter(stage, sum(lengths), "tokens", report, cancelled)
+    collector = _Collector(model.anatomy)
+    waiting = group_by_length(lengths, budget)
+    while waiting:
+        batch = pad_batch(examples, waiting[0], model.device)
+        try:
+            collector.take(model, batch)
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            budget = _smaller(budget, waiting[0], lengths)
+            left = [row for group in waiting for row in group]
+            regrouped = group_by_length([lengths[row] for row in left], budget)
+            waiting = [[left[place] for place in group] for group in regrouped]
+            continue
+        if not collector.finite():
+            raise _not_finite(model, examples, waiting[0], prompts)
+        collector.commit()
+        meter.advance(sum(lengths[row] for row in waiting.pop(0)))
+    return collector.moments()
+
+
+def render_all(model: Model, prompts: PromptSet) -> list[Rendered]:
+    """Every example as token ids; raises PromptError naming those that do not fit the context."""
+    if not prompts.prompts:
+        raise PromptError(f"The prompt set '{prompts.name}' is empty; give one with prompts.")
+    examples = [render_example(model, p.text, p.response or "") for p in prompts.prompts]
+    limit = model.context
+    long = [n for n, e in enumerate(examples, 1) if limit is not None and len(e) > limit]
+    if long:
+        raise PromptError(
+            f"{len(long)} of the {len(examples)} examples of '{prompts.name}' are longer than the "
+            f"{limit} tokens that the model reads (the first is number {long[0]}, "
+            f"{len(examples[long[0] - 1])} tokens); shorten or remove them, or choose a model with a "
+            "longer context."
+        )
+    return examples
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Running moments of one site: of prompt tokens and of response tokens."""
+
+    prompt: RunningMoments
+    response: RunningMoments
+
+
+class _Collector:
+    """The instruction that observes: stages one batch's sums, and commits them when told."""
+
+    def __init__(self, anatomy: Anatomy) -> None:
+        self._anatomy = anatomy
+        self._running: dict[int, _Groups] = {}
+        self._shifts: dict[int, torch.Tensor] = {}
+        self._staged: dict[int, tuple[ShiftedSums, ShiftedSums]] = {}
+        self._batch: Batch | None = None
+
+    def take(self, model: Model, batch: Batch) -> None:
+        """Run one batch through the model's body and stage its sums."""
+        self._batch = batch
+        self._staged.clear()
+        with torch.inference_mode(), model.taps.instructed(self):
+            model.network.base_model(
+                input_ids=batch.token_ids, attention_mask=batch.attention_mask, use_cache=False
+            )
+
+    def at(self, site: int, x: torch.Tensor) -> None:
+        assert self._batch is not None
+        flat = x.reshape(-1, x.shape[-1])
+        prompt, response = (
+            positions.to(x.device)
+            for positions in (self._batch.prompt_positions, self._batch.response_positions)
+        )
+        if site not in self._shifts:  # any shift near the mean will do, even one from a failed batch
+            self._shifts[site] = flat.index_select(0, prompt).float().mean(0)
+        shift = self._shifts[site]
+        self._staged[site] = (
+            shifted_sums(flat, prompt, shift),
+            shifted_sums(flat, response, shift),
+        )
+
+    def finite(self) -> bool:
+        """Whether every sum of the staged batch is finite."""
+        checks = [
+            torch.isfinite(sums.second.sum()).cpu() for pair in self._staged.values() for sums in pair
+        ]
+        return bool(torch.stack(checks).all())
+
+    def commit(self) -> None:
+        """Count the staged batch."""
+        for site, (prompt, response) in self._staged.items():
+            if site not in self._running:
+                shift = self._shifts[site]
+                self._running[site] = _Groups(RunningMoments(shift), RunningMoments(shift))
+            self._running[site].prompt.add(prompt)
+            self._running[site].response.add(response)
+        self._staged.clear()
+
+    def moments(self) -> TokenMoments:
+        """The moments of all committed batches, over the flat channels."""
+        groups = [self._running[site] for site in range(len(self._anatomy.sites))]
+        return TokenMoments(
+            prompt=_joined([group.prompt.moments() for group in groups]),
+            response=_joined([group.response.moments() for group in groups]),
+        )
+
+
+def _joined(parts: Sequence[Moments]) -> Moments:
+    return Moments(
+        parts[0].count,
+        np.concatenate([part.mean for part in parts]),
+        np.concatenate([part.squared_deviations for part in parts]),
+    )
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _smaller(budget: int, group: Sequence[int], lengths: Sequence[int]) -> int:
+    if len(group) == 1:
+        raise ModelError(
+            f"Memory ran out on a single example of {lengths[group[0]]} tokens; remove long "
+            "examples, or use a machine with more memory."
+        )
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    # Half of what was tried, not of what was allowed: a half-filled batch must shrink too.
+    return min(budget, len(group) * max(lengths[row] for row in group)) // 2
+
+
+def _not_finite(
+    model: Model, examples: Sequence[Rendered], rows: Sequence[int], prompts: PromptSet
+) -> ModelError:
+    """Find the prompt and the site, one example at a time."""
+    for row in rows:
+        finder = _FirstNotFinite()
+        batch = pad_batch(examples, [row], model.device)
+        with torch.inference_mode(), model.taps.instructed(finder):
+            model.network.base_model(
+                input_ids=batch.token_ids, attention_mask=batch.attention_mask, use_cache=False
+            )
+        if finder.site is not None:
+            site = model.anatomy.sites[finder.site]
+            return ModelError(
+                f"Example {row + 1} of '{prompts.name}' gives values at {site.name} that are not "
+                "finite (NaN, infinity or too large to square); load the model with "
+                "dtype='float32', or remove the example."
+            )
+    return ModelError(
+        f"A batch of '{prompts.name}' gives values that are not finite (NaN or infinity) though none "
+        "of its examples does alone; load the model with dtype='float32'."
+    )
+
+
+class _FirstNotFinite:
+    def __init__(self) -> None:
+        self.site: int | None = None
+
+    def at(self, site: int, x: torch.Tensor) -> None:
+        if self.site is None and not torch.isfinite(x.float().square().sum()):
+            self.site = site

@@ -1,0 +1,93 @@
+"""What scoring leaves behind: the moments of every channel, and unit scores derived from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from ssah_core.errors import OptionError
+from ssah_core.models.anatomy import Anatomy
+from ssah_core.scoring.importance import unit_importance, z_by_site
+from ssah_core.scoring.moments import Moments
+
+Tokens = Literal["all", "prompt", "response"]
+TOKEN_CHOICES: tuple[Tokens, ...] = ("all", "prompt", "response")
+Attribute = Literal["safety", "utility"]
+
+
+@dataclass(frozen=True, eq=False)
+class TokenMoments:
+    """The moments of one prompt set: its prompt tokens and its response tokens apart, per channel."""
+
+    prompt: Moments
+    response: Moments
+
+    def at(self, tokens: Tokens) -> Moments:
+        """The moments over the chosen tokens; "all" is the exact merge of the two."""
+        if tokens == "prompt":
+            return self.prompt
+        if tokens == "response":
+            return self.response
+        if tokens == "all":
+            return self.prompt.merged(self.response)
+        raise OptionError(f"tokens='{tokens}' is not a choice; use {', '.join(TOKEN_CHOICES)}.")
+
+
+@dataclass(frozen=True, eq=False)
+class UnitScores:
+    """The scores of every unit over one choice of tokens.
+
+    `safety` and `utility` are standardised per layer and kind (METHOD 1.2); the raw importances stand
+    beside them. `means` is every channel's mean on the utility set, for mean fill.
+    """
+
+    tokens: Tokens
+    safety: Float32[np.ndarray, " units"]
+    utility: Float32[np.ndarray, " units"]
+    raw_safety: Float64[np.ndarray, " units"]
+    raw_utility: Float64[np.ndarray, " units"]
+    means: Float32[np.ndarray, " channels"]
+
+    @property
+    def difference(self) -> Float32[np.ndarray, " units"]:
+        """I_S - I_U: what ranks ESU from the top and EUU from the bottom."""
+        return self.safety - self.utility
+
+    @property
+    def total(self) -> Float32[np.ndarray, " units"]:
+        """I_S + I_U: what ranks RU from the bottom."""
+        return self.safety + self.utility
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """One scoring of one model: everything that roles and fills are derived from."""
+
+    model: str
+    fingerprint: str
+    anatomy: Anatomy
+    norms_squared: Float64[np.ndarray, " channels"]
+    safety: TokenMoments
+    utility: TokenMoments
+    _cache: dict[Tokens, UnitScores] = field(default_factory=dict, init=False, repr=False)
+
+    def at(self, tokens: Tokens = "all") -> UnitScores:
+        """The unit scores over all tokens, the prompts' only, or the responses' only."""
+        if tokens not in self._cache:
+            raw_safety = self._raw(self.safety, tokens)
+            raw_utility = self._raw(self.utility, tokens)
+            self._cache[tokens] = UnitScores(
+                tokens=tokens,
+                safety=z_by_site(self.anatomy, raw_safety),
+                utility=z_by_site(self.anatomy, raw_utility),
+                raw_safety=raw_safety,
+                raw_utility=raw_utility,
+                means=self.utility.at(tokens).mean.astype(np.float32),
+            )
+        return self._cache[tokens]
+
+    def _raw(self, moments: TokenMoments, tokens: Tokens) -> Float64[np.ndarray, " units"]:
+        return unit_importance(self.anatomy, moments.at(tokens).variance(), self.norms_squared)
