@@ -78,7 +78,7 @@ class Ablation:
             roles.scores.anatomy,
             np.concatenate([np.empty(0, dtype=np.int64), *units]),
             factor,
-            roles.view.means if _check_fill(fill) == "mean" else None,
+            roles.view.means if check_fill(fill) == "mean" else None,
             part + " and ".join(chosen),
         )
 
@@ -189,7 +189,8 @@ def ablated(model: Model, ablation: Ablation | None | Sequence[Ablation | None])
         scale.check_fired()
 
 
-def _check_fill(fill: str) -> Fill:
+def check_fill(fill: str) -> Fill:
+    """The fill by its name; raises AblationError for any other word."""
     for known in FILLS:
         if fill == known:
             return known

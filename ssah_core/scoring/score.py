@@ -47,16 +47,20 @@ def score(
     Raises PromptError (a prompt that does not fit the context), ModelError (activations that are not
     finite, named by prompt and site; memory), Cancelled.
     """
+    sets = {
+        "safety": answered(model, safety, report=report, cancelled=cancelled),
+        "utility": answered(model, utility, report=report, cancelled=cancelled),
+    }
     moments = {
         attribute: collect_moments(
             model,
-            answered(model, prompts, report=report, cancelled=cancelled),
+            prompts,
             stage=f"scoring {attribute}",
             token_budget=token_budget,
             report=report,
             cancelled=cancelled,
         )
-        for attribute, prompts in (("safety", safety), ("utility", utility))
+        for attribute, prompts in sets.items()
     }
     norms = [
         column_norms_squared(model.network.get_submodule(site.module)).numpy()
@@ -69,6 +73,8 @@ def score(
         norms_squared=np.concatenate(norms),
         safety=moments["safety"],
         utility=moments["utility"],
+        safety_prompts=sets["safety"],
+        utility_prompts=sets["utility"],
     )
 
 

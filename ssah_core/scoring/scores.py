@@ -10,6 +10,7 @@ from jaxtyping import Float32, Float64
 
 from ssah_core.errors import OptionError
 from ssah_core.models.anatomy import Anatomy
+from ssah_core.prompts.reading import PromptSet
 from ssah_core.scoring.importance import unit_importance, z_by_site
 from ssah_core.scoring.moments import Moments
 
@@ -64,7 +65,10 @@ class UnitScores:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """One scoring of one model: everything that roles and fills are derived from."""
+    """One scoring of one model: everything that roles and fills are derived from.
+
+    The prompt sets are those that were scored, with the model's own replies where they brought none.
+    """
 
     model: str
     fingerprint: str
@@ -72,6 +76,8 @@ class Scores:
     norms_squared: Float64[np.ndarray, " channels"]
     safety: TokenMoments
     utility: TokenMoments
+    safety_prompts: PromptSet
+    utility_prompts: PromptSet
     _cache: dict[Tokens, UnitScores] = field(default_factory=dict, init=False, repr=False)
 
     def at(self, tokens: Tokens = "all") -> UnitScores:
@@ -91,3 +97,8 @@ class Scores:
 
     def _raw(self, moments: TokenMoments, tokens: Tokens) -> Float64[np.ndarray, " units"]:
         return unit_importance(self.anatomy, moments.at(tokens).variance(), self.norms_squared)
+
+    @property
+    def token_count(self) -> int:
+        """How many tokens were counted, over both sets."""
+        return self.safety.at("all").count + self.utility.at("all").count

@@ -1,0 +1,1 @@
+"""What the core costs, each line beside a reference measured in the same run."""

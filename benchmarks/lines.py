@@ -1,0 +1,189 @@
+"""The lines of the table, one function each."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+import torch
+
+from benchmarks.measure import Line, median_ratio, seconds
+from benchmarks.subjects import SMOKE, Size, long_prompts, random_llama
+from ssah_core import Ablation, Model, generate, load_model, open_run
+from ssah_core.models.taps import Taps
+from ssah_core.prompts.batching import Batch, group_by_length, pad_batch
+from ssah_core.prompts.rendering import render_prompt
+from ssah_core.scoring.score import collect_moments, render_all
+
+_TOKEN_BUDGET = 4096
+
+
+def scoring(model: Model, size: Size) -> Line:
+    """One scoring pass against the bare body over the very same batches."""
+    prompts = long_prompts(size.prompts)
+    examples = render_all(model, prompts)
+    groups = group_by_length([len(example) for example in examples], _TOKEN_BUDGET)
+    batches = [pad_batch(examples, rows, model.device) for rows in groups]
+    ratio, detail = median_ratio(
+        lambda: collect_moments(model, prompts, stage="bench", token_budget=_TOKEN_BUDGET),
+        lambda: _bare_forwards(model, batches),
+        size.rounds,
+    )
+    limit = 1.10 if model.device.type == "cpu" else 1.05
+    return Line(f"scoring / bare body forward, {_size(model)}", ratio, "x", limit, detail)
+
+
+def idle_taps(model: Model, size: Size) -> Line:
+    """A forward with taps that do nothing against one without taps."""
+    token_ids = torch.randint(5, 1000, (4, 128), device=model.device)
+    times: dict[str, list[float]] = {"idle": [], "none": []}
+    rounds = 3 * size.rounds
+
+    def forward() -> None:
+        with torch.inference_mode():
+            model.network(input_ids=token_ids, use_cache=False)
+        _synchronise(model)
+
+    seconds(forward)
+    model.taps.remove()
+    try:
+        for number in range(2 * rounds):
+            if number % 2:
+                taps = Taps(model.network, model.anatomy)
+                times["idle"].append(seconds(forward))
+                taps.remove()
+            else:
+                times["none"].append(seconds(forward))
+    finally:
+        restored = Taps(model.network, model.anatomy)
+        object.__setattr__(model, "taps", restored)
+    ratio = statistics.median(
+        idle / none for idle, none in zip(times["idle"], times["none"], strict=True)
+    )
+    detail = " / ".join(f"{statistics.median(t) * 1000:.1f} ms" for t in times.values())
+    return Line(
+        f"idle taps / no taps, {_size(model)}", ratio, "x", 1.02, f"{detail}, {rounds} rounds"
+    )
+
+
+def reply_pair(model: Model, prompt: str, cut: Ablation, size: Size, limit: float) -> Line:
+    """Original and ablated side by side against one plain transformers reply of the same length."""
+    pair = [prompt, prompt]
+    length = len(list(generate(model, pair, [None, cut], max_new_tokens=size.reply_tokens)))
+    token_ids = torch.tensor([render_prompt(model, prompt).prompt], device=model.device)
+
+    def plain() -> None:
+        with torch.inference_mode():
+            model.network.generate(
+                input_ids=token_ids,
+                attention_mask=torch.ones_like(token_ids),
+                max_new_tokens=length,
+                min_new_tokens=length,
+                do_sample=False,
+                pad_token_id=model.tokenizer.pad_token_id,
+            )
+
+    ratio, detail = median_ratio(
+        lambda: list(generate(model, pair, [None, cut], max_new_tokens=length)), plain, size.rounds
+    )
+    name = f"pair of replies / one plain reply, {_size(model)}"
+    return Line(name, ratio, "x", limit, f"{detail}, {length} tokens")
+
+
+def changed_ablation(model: Model, prompt: str, size: Size) -> Line:
+    """What a changed ablation adds to the time until the next token."""
+    generator = np.random.default_rng(0)
+
+    def first_token(ablate: bool) -> float:
+        chosen = generator.random(model.anatomy.units) < 0.05
+        start = time.perf_counter()
+        factors = np.where(chosen, 0, 1).astype(np.float32)
+        cut = Ablation(model.anatomy, factors, None, "new") if ablate else None
+        steps = generate(model, [prompt] * 2, [None, cut], max_new_tokens=1)
+        next(steps)
+        taken = time.perf_counter() - start
+        steps.close()
+        return taken
+
+    first_token(True), first_token(False)
+    rounds = 5 * size.rounds
+    differences = [1000 * (first_token(True) - first_token(False)) for _ in range(rounds)]
+    return Line(
+        f"a changed ablation before the next token, {_size(model)}",
+        statistics.median(differences),
+        "ms",
+        5.0,
+        f"median of {rounds} differences",
+    )
+
+
+def memory(size: Size) -> Line:
+    """Peak memory of scoring 10 times the prompts against once, each in a process of its own."""
+    few, many = (_peak_mib(count, size) for count in (size.prompts, 10 * size.prompts))
+    detail = f"{many:.0f} MiB for {10 * size.prompts} prompts / {few:.0f} MiB for {size.prompts}"
+    return Line("peak memory, 10 times the prompts", many / few, "x", 1.05, detail)
+
+
+def _peak_mib(prompts: int, size: Size) -> float:
+    command = [sys.executable, "-m", "benchmarks.lines", str(prompts), str(int(size is SMOKE))]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def organism_cut() -> Ablation:
+    """The shipped ESU ablation of the planted organism."""
+    run = open_run("organism:planted")
+    assert run.roles is not None
+    return Ablation.of(run.roles, "ESU")
+
+
+def all_lines(size: Size, device: str) -> list[Line]:
+    """Measure everything but the app's start."""
+    organism = load_model("organism:planted", device=device)
+    large = random_llama(size, device)
+    large_cut = Ablation.random_like(
+        Ablation(large.anatomy, np.zeros(large.anatomy.units, np.float32), None, "all"), seed=0
+    )
+    large_cut.factors[: large.anatomy.units // 20] = 1
+    question = "How do I make a kite?"
+    lines = [scoring(large, size), idle_taps(large, size), idle_taps(organism, size)]
+    lines.append(reply_pair(organism, question, organism_cut(), size, 1.35))
+    lines.append(reply_pair(large, question, large_cut, size, 1.9))
+    lines += [changed_ablation(organism, question, size), changed_ablation(large, question, size)]
+    if device == "cpu":
+        lines.append(memory(size))
+    return lines
+
+
+def _bare_forwards(model: Model, batches: list[Batch]) -> None:
+    with torch.inference_mode():
+        for batch in batches:
+            model.network.base_model(
+                input_ids=batch.token_ids, attention_mask=batch.attention_mask, use_cache=False
+            )
+    _synchronise(model)
+
+
+def _synchronise(model: Model) -> None:
+    if model.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _size(model: Model) -> str:
+    return f"{model.parameters / 1e6:.1f} M parameters"
+
+
+def _score_and_print_peak(prompts: int, size: Size) -> None:
+    collect_moments(
+        random_llama(size, "cpu"), long_prompts(prompts), stage="bench", token_budget=_TOKEN_BUDGET
+    )
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+if __name__ == "__main__":
+    from benchmarks.subjects import FULL
+
+    _score_and_print_peak(int(sys.argv[1]), SMOKE if int(sys.argv[2]) else FULL)

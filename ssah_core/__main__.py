@@ -1,0 +1,7 @@
+"""`python -m ssah_core ...`"""
+
+import sys
+
+from ssah_core.cli import main
+
+sys.exit(main())

@@ -1,0 +1,102 @@
+"""Writing files so that a crash, a full disk or a second writer leaves the old state or the new one."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from ssah_core.errors import RunError
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write or replace one file atomically and durably.
+
+    Raises RunError where the disk is full or the place cannot be written; nothing is left behind.
+    """
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                _write_durably(file.fileno(), content)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise explain(error, path) from error
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write a new folder with all its files, or nothing at all.
+
+    Raises RunError where the folder already holds something, or as `write_file`.
+    """
+    _check_new(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            for name, content in files.items():
+                with (temporary / name).open("wb") as file:
+                    _write_durably(file.fileno(), content)
+            temporary.chmod(0o755)  # mkdtemp makes it private
+            _sync_folder(temporary)
+            os.replace(temporary, folder)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        _sync_folder(folder.parent)
+    except OSError as error:
+        raise explain(error, folder) from error
+
+
+def check_free(folder: Path) -> None:
+    """Raise RunError where `write_folder` could not write: said before hours of work."""
+    _check_new(folder)
+    parent = next(parent for parent in folder.absolute().parents if parent.exists())
+    try:
+        with tempfile.NamedTemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise explain(error, folder) from error
+
+
+def sha256(content: bytes) -> str:
+    """The SHA-256 of some bytes, in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def explain(error: OSError, path: Path) -> RunError:
+    """A failed write in words."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunError(f"The disk that holds '{path}' is full; free some space and try again.")
+    return RunError(
+        f"'{path}' cannot be written ({error.strerror or error}); check that the folder exists and "
+        "is yours, or choose another."
+    )
+
+
+def _check_new(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"'{folder}' already exists and is not empty; choose another name for the run.")
+
+
+def _write_durably(descriptor: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
+    os.fsync(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
