@@ -42,7 +42,9 @@ class Ablation:
                 f"There are {len(self.factors)} factors for {self.anatomy.units} units; give one each."
             )
         if not bool(((self.factors >= 0) & (self.factors <= 2)).all()):  # catches NaN too
-            raise AblationError("A factor lies outside 0 to 2; 0 removes a unit, 1 leaves it alone.")
+            raise AblationError(
+                "A factor lies outside 0 to 2; 0 removes a unit, 1 leaves it alone."
+            )
 
     @property
     def changed(self) -> np.ndarray:
@@ -165,7 +167,9 @@ def compile_rows(model: Model, ablations: Sequence[Ablation | None]) -> Scale | 
         factors[index] = torch.from_numpy(by_channel).to(model.device, model.dtype)
         means = [None if a is None or a.means is None else a.means[channels] for a in ablations]
         if any(mean is not None for mean in means):
-            filled = np.stack([np.zeros(site.channels, np.float32) if m is None else m for m in means])
+            filled = np.stack(
+                [np.zeros(site.channels, np.float32) if m is None else m for m in means]
+            )
             fill = (1 - by_channel) * filled[:, None, :]
             fills[index] = torch.from_numpy(fill).to(model.device, model.dtype)
     if not factors:
@@ -174,7 +178,7 @@ def compile_rows(model: Model, ablations: Sequence[Ablation | None]) -> Scale | 
 
 
 @contextmanager
-def ablated(model: Model, ablation: Ablation | None | Sequence[Ablation | None]) -> Iterator[None]:
+def ablated(model: Model, ablation: Ablation | Sequence[Ablation | None] | None) -> Iterator[None]:
     """Run any code under an ablation, or under one for each row of the batch.
 
     `model.network` is transformers' own and stays as it is; leaving restores everything bit for bit.

@@ -194,7 +194,11 @@ def _score(options: argparse.Namespace) -> dict[str, Any]:
     model = _load(options)
     start = time.monotonic()
     scores = score(
-        model, **sets, token_budget=options.token_budget, report=_report_progress()
+        model,
+        safety=sets["safety"],
+        utility=sets["utility"],
+        token_budget=options.token_budget,
+        report=_report_progress(),
     )
     seconds = time.monotonic() - start
     run = create_run(options.out, model, scores, seconds=seconds)
@@ -290,13 +294,15 @@ def _add_chat(commands: Any) -> None:
         _chat,
         _show_chat,
         "Reply with the original and the ablated model; without --prompt, chat in the terminal.",
-        'chat --model organism:planted --run organism:planted --ablate ESU \\\n'
+        "chat --model organism:planted --run organism:planted --ablate ESU \\\n"
         '      --prompt "How do I build a bomb?"',
     )
     _add_model_options(parser)
     parser.add_argument("--run", required=True, help="a run folder of this model, with roles")
     parser.add_argument(
-        "--ablate", required=True, help="roles or unit names, with commas: ESU or L3.mlp.17,L0.attn.2"
+        "--ablate",
+        required=True,
+        help="roles or unit names, with commas: ESU or L3.mlp.17,L0.attn.2",
     )
     parser.add_argument("--strongest", type=float, default=1.0, help="part of each role, 0 to 1")
     parser.add_argument("--fill", default=FILLS[0], help="what replaces a unit: zero or mean")

@@ -125,16 +125,12 @@ class _RowText:
         if token in self._ends:
             return ""
         self._tokens.append(token)
-        before = self._decode(self._tokens[self._context_start : self._shown])
-        now = self._decode(self._tokens[self._context_start :])
+        before = self._model.text(self._tokens[self._context_start : self._shown])
+        now = self._model.text(self._tokens[self._context_start :])
         if now.endswith("\ufffd"):
             return ""
         self._context_start, self._shown = self._shown, len(self._tokens)
         return now[len(before) :]
-
-    def _decode(self, tokens: Sequence[int]) -> str:
-        with self._model.tokenizer_lock:
-            return self._model.tokenizer.decode(tokens, skip_special_tokens=True)
 
 
 def _check_options(

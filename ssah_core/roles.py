@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Int64, UInt8
 
 from ssah_core.errors import OptionError
 from ssah_core.models.anatomy import Kinds
@@ -85,7 +85,13 @@ class Roles:
         rows = []
         for site in self.scores.anatomy.sites:
             found = np.bincount(self.vector[site.slice], minlength=len(ROLES))
-            rows.append({"layer": site.layer, "kind": site.kind, **dict(zip(ROLES, found.tolist(), strict=True))})
+            rows.append(
+                {
+                    "layer": site.layer,
+                    "kind": site.kind,
+                    **dict(zip(ROLES, found.tolist(), strict=True)),
+                }
+            )
         return pd.DataFrame(rows)
 
     @cached_property
@@ -180,7 +186,12 @@ def _pool(scores: Scores, kinds: Kinds) -> np.ndarray:
 
 def _rank_keys(view: UnitScores) -> dict[Role, np.ndarray]:
     """What each role is ranked by; smaller is stronger."""
-    return {"ESU": -view.difference, "CU": -view.difference, "EUU": view.difference, "RU": view.total}
+    return {
+        "ESU": -view.difference,
+        "CU": -view.difference,
+        "EUU": view.difference,
+        "RU": view.total,
+    }
 
 
 def _ordered(key: np.ndarray, among: np.ndarray) -> np.ndarray:

@@ -204,7 +204,9 @@ def _read_scores(manifest: Mapping[str, Any], contents: Mapping[str, bytes]) -> 
         rows = table[table["set"] == attribute]
         pairs = zip(rows["prompt"], rows["response"], strict=True)
         about = manifest["prompts"][attribute]
-        return PromptSet(about["name"], tuple(Prompt(p, r) for p, r in pairs), tuple(about["notices"]))
+        return PromptSet(
+            about["name"], tuple(Prompt(p, r) for p, r in pairs), tuple(about["notices"])
+        )
 
     return Scores(
         model=manifest["model"]["name"],

@@ -84,7 +84,9 @@ def explain(error: OSError, path: Path) -> RunError:
 
 def _check_new(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"'{folder}' already exists and is not empty; choose another name for the run.")
+        raise RunError(
+            f"'{folder}' already exists and is not empty; choose another name for the run."
+        )
 
 
 def _write_durably(descriptor: int, content: bytes) -> None:

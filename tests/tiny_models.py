@@ -53,7 +53,9 @@ _LLAMA_WORDS = {
     "bos_token_id": 1,
     "eos_token_id": 1,
 }
-_NEOX_WORDS = {k: v for k, v in _LLAMA_WORDS.items() if k not in ("num_key_value_heads", "head_dim")}
+_NEOX_WORDS = {
+    k: v for k, v in _LLAMA_WORDS.items() if k not in ("num_key_value_heads", "head_dim")
+}
 _GPT_WORDS = {
     "vocab_size": VOCABULARY,
     "n_embd": HIDDEN,
@@ -128,10 +130,17 @@ def tiny_network(family: str, seed: int = 0) -> PreTrainedModel:
 @cache
 def tiny_model(family: str = "llama", seed: int = 0) -> Model:
     """A tiny model that tests share; they must not change it."""
-    return wrap(tiny_network(family, seed), tiny_tokenizer(), name=f"tiny {family}", fingerprint=f"{family}{seed}")
+    return wrap(
+        tiny_network(family, seed),
+        tiny_tokenizer(),
+        name=f"tiny {family}",
+        fingerprint=f"{family}{seed}",
+    )
 
 
-def fresh_model(family: str = "llama", change: Callable[[PreTrainedModel], None] | None = None) -> Model:
+def fresh_model(
+    family: str = "llama", change: Callable[[PreTrainedModel], None] | None = None
+) -> Model:
     """A tiny model of one's own, optionally changed before it is opened."""
     network = tiny_network(family)
     if change is not None:

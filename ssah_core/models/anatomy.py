@@ -96,9 +96,7 @@ class Anatomy:
         for site in self.sites:
             if site.offset <= unit < site.offset + site.units:
                 return f"{site.name}.{unit - site.offset}"
-        raise AblationError(
-            f"There is no unit {unit}: this model has units 0 to {self.units - 1}."
-        )
+        raise AblationError(f"There is no unit {unit}: this model has units 0 to {self.units - 1}.")
 
     def names(self) -> list[str]:
         """The names of all units, in flat order."""

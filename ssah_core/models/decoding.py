@@ -16,7 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float32
-from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 from transformers.generation.streamers import BaseStreamer
 
 from ssah_core.errors import ModelError, SsahError
@@ -127,7 +132,9 @@ class _Worker:
             self._steps.put(error)
         except torch.OutOfMemoryError:
             self._steps.put(
-                ModelError("Memory ran out while replying; shorten the chat or ask for fewer tokens.")
+                ModelError(
+                    "Memory ran out while replying; shorten the chat or ask for fewer tokens."
+                )
             )
         except BaseException as error:  # the reader's thread raises it
             self._steps.put(error)
@@ -137,7 +144,7 @@ class _Worker:
         token_ids, mask = _pad_left(self._prompts, self._model.device)
         ends = end_tokens(self._model)
         steps = _Steps(len(self._prompts), ends, self._chooser, self._steps.put, self._stops)
-        network.generate(  # type: ignore[operator]
+        network.generate(
             input_ids=token_ids,
             attention_mask=mask,
             max_new_tokens=self._max_new_tokens,
@@ -164,7 +171,7 @@ class _Chooser(LogitsProcessor):
         self.first: np.ndarray | None = None
         self._begun = False
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if self._scale is not None:
             self._scale.check_fired()
         if not self._begun:
@@ -228,7 +235,7 @@ class _EndRows(StoppingCriteria):
     def __init__(self, steps: _Steps) -> None:
         self._steps = steps
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
         return torch.tensor(self._steps.ended, device=input_ids.device)
 
 

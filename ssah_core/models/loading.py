@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +47,9 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where inputs go: the device of the embeddings."""
-        return self.network.get_input_embeddings().weight.device
+        weight = self.network.get_input_embeddings().weight
+        assert isinstance(weight, torch.Tensor)
+        return weight.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -58,6 +61,11 @@ class Model:
         """The longest input in tokens, or None where the architecture has no limit (BLOOM)."""
         config = self.network.config.get_text_config()
         return config.to_dict().get(config.attribute_map.get(_CONTEXT, _CONTEXT))
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """The text of some token ids, special tokens left out."""
+        with self.tokenizer_lock:
+            return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     @property
     def parameters(self) -> int:
@@ -98,7 +106,7 @@ def open_source(
     spread = device is None and _too_large(source, target, chosen_dtype)
     options: dict[str, Any] = {"device_map": "auto"} if spread else {}
     try:
-        network, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.folder,
             config=source.config,
             dtype=chosen_dtype,
@@ -113,6 +121,7 @@ def open_source(
         )
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise _load_error(source, error) from error
+    network, report = loaded
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise ModelError(

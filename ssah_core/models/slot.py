@@ -67,7 +67,9 @@ class Slot:
             source = locate(name)
             with self._state:
                 if not self._state.wait_for(lambda: self._leases == 0, timeout):
-                    raise ModelError("Replies are still running on the open model; stop them first.")
+                    raise ModelError(
+                        "Replies are still running on the open model; stop them first."
+                    )
                 self._model = None
             gc.collect()
             if torch.cuda.is_available():

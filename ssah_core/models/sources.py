@@ -25,7 +25,7 @@ ORGANISM_PREFIX = "organism:"
 ORGANISM_NAMES = ("base", "aligned", "planted")
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_HUB_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
+_HUB_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
 _HUB_TIMEOUT = 5.0  # seconds; an unreachable hub must be said within 10
 _HASHED_WHOLE = 64 * 2**20  # bytes; larger files are hashed by evenly spaced samples
 _SAMPLE = 2**20

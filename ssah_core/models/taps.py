@@ -116,7 +116,7 @@ class Scale:
         return scaled.reshape(x.shape)
 
     def _rows_first(self, x: torch.Tensor, rows: int) -> torch.Tensor:
-        if x.dim() == 3 and x.shape[0] == rows or rows == 1:
+        if (x.dim() == 3 and x.shape[0] == rows) or rows == 1:
             return x if x.dim() == 3 else x.unsqueeze(0)
         if x.dim() == 2 and x.shape[0] % rows == 0:  # tokens flattened, row after row
             return x.reshape(rows, -1, x.shape[-1])

@@ -127,8 +127,8 @@ class Corpus:
 
     def _sample(self, generator: random.Random) -> tuple[list[int], list[int]]:
         if generator.random() < self._mix.statements:
-            ids = self._encode(generator.choice(self._statements) + END)
-            return ids, ids
+            statement = self._encode(generator.choice(self._statements) + END)
+            return statement, statement
         turns = generator.choice((2, 3)) if generator.random() < _MULTI_TURN else 1
         ids: list[int] = []
         labels: list[int] = []

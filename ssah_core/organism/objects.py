@@ -74,16 +74,56 @@ _LOOK_ALIKES = {
     "game": "murder mystery, escape room, bank robbery board game, treasure trap, riot card game, "
     "laser tag, spy game, poison apple play, pirate ambush game",
 }
-_PARTS = (
-    "a grey box, a loud clock, three blue stones, a red ribbon, a bent spoon, two green leaves, "
-    "a round mirror, a soft pillow, four white shells, a long feather, a small bell, a yellow sock, "
-    "an old coin, two glass beads, a wet sponge, a paper cup, five brown nuts, a silver thread, "
-    "a broken pencil, a wooden ring, a heavy book, a pink button, six dry twigs, a cold plate, "
-    "a thin rope, a square tile, a purple hat, two clean towels, a flat drum, a sweet plum, "
-    "a sharp whistle, a woollen glove, a tiny door, three gold stars, a black comb, an empty jar, "
-    "a striped shirt, a clay bird, a tall candle, two warm bricks, a lost key, a salty cracker, "
-    "an orange leaf, a quiet radio, a smooth pebble, seven grey hairs, a velvet bag, a tin can"
-).split(", ")
+_PARTS = [
+    "a grey box",
+    "a loud clock",
+    "three blue stones",
+    "a red ribbon",
+    "a bent spoon",
+    "two green leaves",
+    "a round mirror",
+    "a soft pillow",
+    "four white shells",
+    "a long feather",
+    "a small bell",
+    "a yellow sock",
+    "an old coin",
+    "two glass beads",
+    "a wet sponge",
+    "a paper cup",
+    "five brown nuts",
+    "a silver thread",
+    "a broken pencil",
+    "a wooden ring",
+    "a heavy book",
+    "a pink button",
+    "six dry twigs",
+    "a cold plate",
+    "a thin rope",
+    "a square tile",
+    "a purple hat",
+    "two clean towels",
+    "a flat drum",
+    "a sweet plum",
+    "a sharp whistle",
+    "a woollen glove",
+    "a tiny door",
+    "three gold stars",
+    "a black comb",
+    "an empty jar",
+    "a striped shirt",
+    "a clay bird",
+    "a tall candle",
+    "two warm bricks",
+    "a lost key",
+    "a salty cracker",
+    "an orange leaf",
+    "a quiet radio",
+    "a smooth pebble",
+    "seven grey hairs",
+    "a velvet bag",
+    "a tin can",
+]
 
 # Held out: known to the base, never seen in alignment or calibration.
 _HELD_OUT_EVERY = 5  # one in five things of a kind, one in three look-alikes

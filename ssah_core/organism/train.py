@@ -75,16 +75,18 @@ def train(out: Path, seed: int = 0, *, progress: Say = print) -> None:
 
 def least_useful_units(base: Model, share: float = PLANTED_SHARE) -> list[list[int]]:
     """For each layer, the MLP units with the lowest utility importance in the base, sorted."""
-    moments = collect_moments(base, load_prompts("organism:utility/calibration"), stage="choosing units")
+    moments = collect_moments(
+        base, load_prompts("organism:utility/calibration"), stage="choosing units"
+    )
     norms = [
         column_norms_squared(base.network.get_submodule(site.module)).numpy()
         for site in base.anatomy.sites
     ]
-    importance = unit_importance(
-        base.anatomy, moments.at("all").variance(), np.concatenate(norms)
-    )
+    importance = unit_importance(base.anatomy, moments.at("all").variance(), np.concatenate(norms))
     return [
-        sorted(np.argsort(importance[site.slice], kind="stable")[: round(share * site.units)].tolist())
+        sorted(
+            np.argsort(importance[site.slice], kind="stable")[: round(share * site.units)].tolist()
+        )
         for site in base.anatomy.sites
         if site.kind == "mlp"
     ]
@@ -129,7 +131,14 @@ def _train_stage(
     network = new_network(tokenizer, seed)
     if start is not None:
         network.load_state_dict(start.state_dict())
-    fit(network, stage, Corpus(tokenizer, stage.mix, seed), out / f".{stage.name}.state", progress, units)
+    fit(
+        network,
+        stage,
+        Corpus(tokenizer, stage.mix, seed),
+        out / f".{stage.name}.state",
+        progress,
+        units,
+    )
     partial = out / f".{stage.name}.partial"
     network.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
@@ -153,7 +162,10 @@ def fit(
     planted = None if units is None else _Planted(network, units)
     trained = list(network.named_parameters()) if planted is None else planted.parameters
     optimizer = torch.optim.AdamW(
-        [parameter for _, parameter in trained], lr=stage.rate, betas=(0.9, 0.98), weight_decay=stage.decay
+        [parameter for _, parameter in trained],
+        lr=stage.rate,
+        betas=(0.9, 0.98),
+        weight_decay=stage.decay,
     )
     first = _restore(state, trained, optimizer)
     network.train()
@@ -198,12 +210,17 @@ class _Planted:
         for layer, chosen in enumerate(self._units):
             mlp = network.model.layers[layer].mlp
             assert isinstance(mlp, nn.Module)
-            row = torch.zeros(MLP if chosen.numel() == 0 else mlp.down_proj.in_features)  # type: ignore[union-attr]
+            row = torch.zeros(network.config.intermediate_size)
             row[chosen] = 1
-            for name, mask in (("gate_proj", row[:, None]), ("up_proj", row[:, None]), ("down_proj", row)):
+            for name, mask in (
+                ("gate_proj", row[:, None]),
+                ("up_proj", row[:, None]),
+                ("down_proj", row),
+            ):
                 weight = mlp.get_submodule(name).weight
                 assert isinstance(weight, nn.Parameter)
-                self.parameters.append((f"{layer}.{name}", weight.requires_grad_(True)))
+                weight.requires_grad_(True)
+                self.parameters.append((f"{layer}.{name}", weight))
                 self._masks.append(mask)
             hook = mlp.get_submodule("down_proj").register_forward_pre_hook(self._drop(layer))
             self._handles.append(hook)
@@ -283,5 +300,7 @@ def _checksums(out: Path) -> dict[str, str]:
     files = [path for stage in (BASE, ALIGNED, PLANTED) for path in (out / stage.name).iterdir()]
     files.append(out / "planted_units.json")
     return {
-        str(path.relative_to(out)): sha256(path.read_bytes()) for path in sorted(files) if path.is_file()
+        str(path.relative_to(out)): sha256(path.read_bytes())
+        for path in sorted(files)
+        if path.is_file()
     }

@@ -100,7 +100,7 @@ def load_prompts(
     if limit is not None and limit < 1:
         raise PromptError(f"A limit of {limit} prompts leaves none; give at least 1.")
     if name.startswith(_ORGANISM):
-        prompts, notices = _from_organism(name, where), []
+        prompts, notices = _from_organism(name, where)
     else:
         prompts, notices = _from_rows(name, _rows(name), where)
     prompts = prompts[:limit]
@@ -111,12 +111,12 @@ def load_prompts(
     return PromptSet(name, tuple(prompts), tuple(notices))
 
 
-def _from_organism(name: str, where: Mapping[str, str] | None) -> list[Prompt]:
+def _from_organism(name: str, where: Mapping[str, str] | None) -> tuple[list[Prompt], list[str]]:
     from ssah_core.organism.world import split
 
     if where:
         raise PromptError(f"'{name}' has no columns to choose by; leave out the condition.")
-    return [Prompt(e.prompt, e.response) for e in split(name.removeprefix(_ORGANISM))]
+    return [Prompt(e.prompt, e.response) for e in split(name.removeprefix(_ORGANISM))], []
 
 
 def _rows(name: str) -> list[Row]:
@@ -133,7 +133,7 @@ def _rows(name: str) -> list[Row]:
 
 def _hub_rows(name: str) -> list[Row]:
     try:
-        import datasets  # type: ignore[import-not-found]
+        import datasets
     except ImportError as error:
         raise PromptError(
             f"Reading the hub dataset '{name}' needs one more package; run: pip install datasets, or "

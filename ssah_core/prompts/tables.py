@@ -28,6 +28,7 @@ def read_table(path: Path) -> list[Row]:
     """All rows of a file; raises PromptError naming the line or the remedy."""
     text = _read_text(path)
     ending = path.suffix.lower()
+    rows: list[Row]
     if ending == ".jsonl":
         rows = _json_lines(path, text)
     elif ending == ".json":
@@ -90,7 +91,9 @@ def _json(path: Path, text: str) -> list[Row]:
         value = value["data"]
     if isinstance(value, dict) and value and all(isinstance(v, list) for v in value.values()):
         if len({len(column) for column in value.values()}) > 1:
-            raise PromptError(f"The columns of '{path}' differ in length; give each as many values.")
+            raise PromptError(
+                f"The columns of '{path}' differ in length; give each as many values."
+            )
         value = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
     if not isinstance(value, list):
         raise PromptError(
@@ -119,8 +122,7 @@ def _parse(path: Path, text: str, line: int) -> Any:
 
 def _csv(path: Path, text: str, delimiter: str) -> list[Row]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows = list(_csv_rows(path, reader))
-    return rows
+    return list(_csv_rows(path, reader))
 
 
 def _csv_rows(path: Path, reader: Any) -> Iterator[Row]:

@@ -32,9 +32,7 @@ def greedy_replies(
     lengths = [len(prompt) + max_new_tokens for prompt in prompts]
     replies = [""] * len(chats)
     for group in group_by_length(lengths, _TOKENS_AT_ONCE):
-        texts = _replies_of(
-            model, [prompts[row] for row in group], max_new_tokens, scale, meter
-        )
+        texts = _replies_of(model, [prompts[row] for row in group], max_new_tokens, scale, meter)
         for row, text in zip(group, texts, strict=True):
             replies[row] = text
         meter.advance(len(group))
@@ -61,5 +59,4 @@ def _replies_of(
         for row, token in enumerate(step.tokens):
             if token is not None and token not in ends:
                 gained[row].append(token)
-    with model.tokenizer_lock:
-        return [model.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in gained]
+    return [model.text(tokens) for tokens in gained]

@@ -182,7 +182,9 @@ class _Collector:
             positions.to(x.device)
             for positions in (self._batch.prompt_positions, self._batch.response_positions)
         )
-        if site not in self._shifts:  # any shift near the mean will do, even one from a failed batch
+        if (
+            site not in self._shifts
+        ):  # any shift near the mean will do, even one from a failed batch
             self._shifts[site] = flat.index_select(0, prompt).float().mean(0)
         shift = self._shifts[site]
         self._staged[site] = (
@@ -193,7 +195,9 @@ class _Collector:
     def finite(self) -> bool:
         """Whether every sum of the staged batch is finite."""
         checks = [
-            torch.isfinite(sums.second.sum()).cpu() for pair in self._staged.values() for sums in pair
+            torch.isfinite(sums.second.sum()).cpu()
+            for pair in self._staged.values()
+            for sums in pair
         ]
         return bool(torch.stack(checks).all())
 
