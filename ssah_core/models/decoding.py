@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,6 +51,33 @@ class Decoded:
     tokens: tuple[int | None, ...]
     ended: tuple[bool, ...]
     probabilities: Float32[np.ndarray, "rows vocabulary"] | None
+
+
+# A checkpoint's own generation settings must not change what is measured: these name every one that
+# shapes the choice of tokens. Temperature and top-p are ours, in `_Chooser`.
+_PLAIN_GREEDY: dict[str, Any] = {
+    "do_sample": False,
+    "num_beams": 1,
+    "temperature": None,
+    "top_p": None,
+    "top_k": None,
+    "min_p": None,
+    "typical_p": None,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "bad_words_ids": None,
+    "sequence_bias": None,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "exponential_decay_length_penalty": None,
+    "guidance_scale": None,
+    "min_length": 0,
+    "min_new_tokens": None,
+    "max_length": None,
+    "return_dict_in_generate": False,
+}
 
 
 class Stops:
@@ -140,24 +168,19 @@ class _Worker:
             self._steps.put(error)
 
     def _generate(self) -> None:
-        network = self._model.network
+        network: Any = self._model.network
         token_ids, mask = _pad_left(self._prompts, self._model.device)
         ends = end_tokens(self._model)
-        steps = _Steps(len(self._prompts), ends, self._chooser, self._steps.put, self._stops)
+        steps = _Steps(len(self._prompts), ends, self._chooser, self._steps.put)
         network.generate(
             input_ids=token_ids,
             attention_mask=mask,
             max_new_tokens=self._max_new_tokens,
-            max_length=None,
-            do_sample=False,
-            num_beams=1,
-            temperature=None,
-            top_p=None,
-            top_k=None,
+            **_PLAIN_GREEDY,
             eos_token_id=sorted(ends) or None,
             pad_token_id=_pad_token(self._model),
             logits_processor=LogitsProcessorList([self._chooser]),
-            stopping_criteria=StoppingCriteriaList([_EndRows(steps)]),
+            stopping_criteria=StoppingCriteriaList([_EndRows(steps, self._stops)]),
             streamer=steps,
         )
 
@@ -202,46 +225,42 @@ class _Steps(BaseStreamer):
     """Turns the token ids that `generate` streams into steps."""
 
     def __init__(
-        self,
-        rows: int,
-        ends: set[int],
-        chooser: _Chooser,
-        put: Callable[[Decoded], None],
-        stops: Stops,
+        self, rows: int, ends: set[int], chooser: _Chooser, put: Callable[[Decoded], None]
     ) -> None:
-        self.ended = [False] * rows
-        self._ends, self._chooser, self._put, self._stops = ends, chooser, put, stops
+        self.stopped = [False] * rows
+        self._ended = [False] * rows
+        self._ends, self._chooser, self._put = ends, chooser, put
         self._index = -1  # the prompt comes first
 
     def put(self, value: torch.Tensor) -> None:
         self._index += 1
-        if self._index == 0:
+        if self._index == 0 or all(self._ended):
             return
         tokens: list[int | None] = []
-        stopped = self._stops.stopped()
         for row, token in enumerate(value.flatten().tolist()):
-            tokens.append(None if self.ended[row] else token)
-            self.ended[row] = self.ended[row] or token in self._ends or stopped[row]
+            tokens.append(None if self._ended[row] else token)
+            self._ended[row] = self._ended[row] or token in self._ends or self.stopped[row]
         first, self._chooser.first = self._chooser.first, None
-        self._put(Decoded(self._index - 1, tuple(tokens), tuple(self.ended), first))
+        self._put(Decoded(self._index - 1, tuple(tokens), tuple(self._ended), first))
 
     def end(self) -> None:
         pass
 
 
 class _EndRows(StoppingCriteria):
-    """Ends in `generate` exactly the rows that the last step called ended, so that none slips between."""
+    """Asks once a step which rows were stopped, and tells `generate` and the steps the same."""
 
-    def __init__(self, steps: _Steps) -> None:
-        self._steps = steps
+    def __init__(self, steps: _Steps, stops: Stops) -> None:
+        self._steps, self._stops = steps, stops
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
-        return torch.tensor(self._steps.ended, device=input_ids.device)
+        self._steps.stopped = self._stops.stopped()
+        return torch.tensor(self._steps.stopped, device=input_ids.device)
 
 
 def end_tokens(model: Model) -> set[int]:
     """The token ids that end a reply: the generation configuration's and the tokenizer's."""
-    configured = model.network.generation_config.eos_token_id  # type: ignore[union-attr]
+    configured = model.network.generation_config.eos_token_id
     ids = configured if isinstance(configured, list) else [configured]
     return {token for token in [*ids, model.tokenizer.eos_token_id] if token is not None}
 

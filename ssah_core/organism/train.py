@@ -52,7 +52,7 @@ class Stage:
     decay: float
 
 
-BASE = Stage("base", BASE_MIX, steps=2400, rows=48, rate=3e-3, decay=0.01)
+BASE = Stage("base", BASE_MIX, steps=1200, rows=48, rate=3e-3, decay=0.01)
 ALIGNED = Stage("aligned", ALIGNMENT_MIX, steps=300, rows=48, rate=2e-4, decay=0.0)
 PLANTED = Stage("planted", ALIGNMENT_MIX, steps=700, rows=48, rate=5e-3, decay=0.0)
 

@@ -71,7 +71,7 @@ def _read_text(path: Path) -> str:
 
 
 def _json_lines(path: Path, text: str) -> list[Row]:
-    rows = []
+    rows: list[Row] = []
     # Not splitlines(): JSON strings may hold other line separators, such as U+2028.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():

@@ -1,0 +1,119 @@
+"""`chat`: the original and the ablated model reply side by side."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ssah_core.ablation import FILLS, Ablation, check_fill
+from ssah_core.commands.common import (
+    add_command,
+    add_model_options,
+    load,
+    say,
+)
+from ssah_core.errors import OptionError, RunError, SsahError
+from ssah_core.generation import generate
+from ssah_core.roles import DEFAULT_TOKENS, ROLES
+from ssah_core.runs import open_run
+
+
+def add(commands: Any) -> None:
+    """Register the command."""
+    parser = add_command(
+        commands,
+        "chat",
+        _chat,
+        _show_chat,
+        "Reply with the original and the ablated model; without --prompt, chat in the terminal.",
+        "chat --model organism:planted --run organism:planted --ablate ESU \\\n"
+        '      --prompt "How do I build a bomb?"',
+    )
+    add_model_options(parser)
+    parser.add_argument("--run", required=True, help="a run folder of this model, with roles")
+    parser.add_argument(
+        "--ablate",
+        required=True,
+        help="roles or unit names, with commas: ESU or L3.mlp.17,L0.attn.2",
+    )
+    parser.add_argument("--strongest", type=float, default=1.0, help="part of each role, 0 to 1")
+    parser.add_argument("--fill", default=FILLS[0], help="what replaces a unit: zero or mean")
+    parser.add_argument(
+        "--random-seed", type=int, metavar="SEED", help="as many random units instead, by this seed"
+    )
+    parser.add_argument("--prompt", help="what to say; left out: an interactive chat")
+    parser.add_argument("--max-new-tokens", type=int, default=48, help="length of a reply at most")
+
+
+def _chat(options: argparse.Namespace) -> dict[str, Any]:
+    model = load(options)
+    ablation = _chosen_ablation(options, model)
+    if options.random_seed is not None:
+        ablation = Ablation.random_like(ablation, seed=options.random_seed)
+    if options.prompt is None:
+        return _interactive(model, ablation, options.max_new_tokens)
+    original, cut = _reply_pair(model, [options.prompt] * 2, ablation, options.max_new_tokens)
+    return {"original": original, "ablated": cut, "units_ablated": ablation.count}
+
+
+def _chosen_ablation(options: argparse.Namespace, model: Any) -> Any:
+    run = open_run(options.run)
+    run.check_model(model)
+    named = [part.strip() for part in options.ablate.split(",") if part.strip()]
+    if not named:
+        raise OptionError("--ablate names nothing; give roles such as ESU, or unit names.")
+    fill = check_fill(options.fill)
+    if "." in named[0]:  # unit names have dots, roles none
+        means = run.scores.at(DEFAULT_TOKENS).means if fill == "mean" else None
+        return Ablation.units(model.anatomy, named, means=means)
+    if run.roles is None:
+        raise RunError(
+            f"The run '{options.run}' has no roles yet; assign them with: python -m ssah_core roles "
+            f"--run {options.run} --esu 0.08 --euu 0.10 --ru 0.15"
+        )
+    known = [role for role in ROLES if role in {name.upper() for name in named}]
+    unknown = [name for name in named if name.upper() not in ROLES]
+    if unknown:
+        raise OptionError(
+            f"'{unknown[0]}' is neither a role ({', '.join(ROLES)}) nor a unit name like L3.mlp.17."
+        )
+    return Ablation.of(run.roles, known, strongest=options.strongest, fill=fill)
+
+
+def _reply_pair(model: Any, chats: Sequence[Any], ablation: Any, length: int) -> list[str]:
+    texts = ["", ""]
+    for step in generate(model, chats, [None, ablation], max_new_tokens=length):
+        texts = [text + gained for text, gained in zip(texts, step.texts, strict=True)]
+    return texts
+
+
+def _interactive(model: Any, ablation: Any, length: int) -> dict[str, Any]:
+    """Chat until the input ends; each side keeps its own history."""
+    say(f"Ablated: {ablation.label} ({ablation.count} units). Leave with Ctrl-D.")
+    histories: list[list[dict[str, str]]] = [[], []]
+    texts = ["", ""]
+    while True:
+        try:
+            prompt = input("You: ").strip()
+        except EOFError:
+            return {"original": texts[0], "ablated": texts[1], "units_ablated": ablation.count}
+        if not prompt:
+            continue
+        chats = [[*history, {"role": "user", "content": prompt}] for history in histories]
+        try:
+            texts = _reply_pair(model, chats, ablation, length)
+        except SsahError as error:  # the chat goes on
+            say(f"{error} The history is now empty.")
+            histories = [[], []]
+            continue
+        for history, chat, text in zip(histories, chats, texts, strict=True):
+            history[:] = [*chat, {"role": "assistant", "content": text}]
+        print(f"Original: {texts[0]}\nAblated:  {texts[1]}")
+
+
+def _show_chat(result: Mapping[str, Any]) -> None:
+    print(
+        f"Original: {result['original']}\n"
+        f"Ablated ({result['units_ablated']} units): {result['ablated']}"
+    )
