@@ -46,6 +46,11 @@ class Ablation:
                 "A factor lies outside 0 to 2; 0 removes a unit, 1 leaves it alone."
             )
 
+        if self.means is not None and self.means.shape != (self.anatomy.channels,):
+            raise AblationError(
+                f"There are {len(self.means)} means for {self.anatomy.channels} channels; give one each."
+            )
+
     @property
     def changed(self) -> np.ndarray:
         """A bool mask [units] of the units that are not left alone."""
@@ -104,8 +109,8 @@ class Ablation:
 
         `match="size"` draws from all units of the kinds that `other` touches; `match="layer"` draws
         as many from each layer and kind as `other` has there. Draws may meet `other`'s own units: a
-        control that avoided them would not be a random set. All take the factor that is the mean of
-        `other`'s changed ones.
+        control that avoided them would not be a random set. They take `other`'s changed factors, in
+        random order.
         """
         if match not in ("size", "layer"):
             raise AblationError(f"match='{match}' is not a choice; use size or layer.")
@@ -123,16 +128,15 @@ class Ablation:
             pool = np.flatnonzero(anatomy.of_kind(kinds))
             drawn = [generator.choice(pool, other.count, replace=False)]
         indices = np.concatenate([np.empty(0, dtype=np.int64), *drawn])
-        factor = float(other.factors[other.changed].mean()) if other.count else 0.0
         label = f"{other.count} random units ({match}-matched, seed {seed})"
-        return cls._removing(anatomy, indices, factor, other.means, label)
+        return cls._removing(anatomy, indices, other.factors[other.changed], other.means, label)
 
     @classmethod
     def _removing(
         cls,
         anatomy: Anatomy,
         units: np.ndarray,
-        factor: float,
+        factor: float | np.ndarray,
         means: Float32[np.ndarray, " channels"] | None,
         label: str,
     ) -> Ablation:

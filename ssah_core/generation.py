@@ -57,6 +57,11 @@ def generate(
     row_ablations = [None] * rows if ablations is None else list(ablations)
     row_seeds = [seeds] * rows if isinstance(seeds, int) else list(seeds)
     _check_options(rows, row_ablations, row_seeds, max_new_tokens, temperature, top_p)
+    if stops is not None and len(stops.stopped()) != rows:
+        raise OptionError(
+            f"The stops are for {len(stops.stopped())} rows and there are {rows} chats; make them "
+            f"with Stops({rows})."
+        )
     rendered = [render_prompt(model, chat, room=max_new_tokens) for chat in chats]
     scale = compile_rows(model, row_ablations)
     # A generator function of its own, so that bad input raises here and not at the first step.
@@ -148,6 +153,8 @@ def _check_options(
             f"There are {rows} chats, {len(ablations)} ablations and {len(seeds)} seeds; give one "
             "of each for every chat (None for no ablation)."
         )
+    if any(not -(2**63) <= seed < 2**63 for seed in seeds):
+        raise OptionError("A seed is larger than 64 bits; give a smaller whole number.")
     if max_new_tokens < 1:
         raise OptionError(f"A reply of {max_new_tokens} tokens cannot be; ask for at least 1.")
     if not temperature >= 0:

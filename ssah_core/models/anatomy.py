@@ -19,7 +19,7 @@ from ssah_core.errors import AblationError
 Kind = Literal["attn", "mlp"]
 Kinds = Literal["attn", "mlp", "both"]
 
-_UNIT_NAME = re.compile(r"L(\d+)\.(attn|mlp)\.(\d+)")
+_UNIT_NAME = re.compile(r"L([0-9]{1,9})\.(attn|mlp)\.([0-9]{1,9})")
 
 
 @dataclass(frozen=True)

@@ -54,10 +54,11 @@ class Decoded:
 
 
 # A checkpoint's own generation settings must not change what is measured: these name every one that
-# shapes the choice of tokens. Temperature and top-p are ours, in `_Chooser`.
+# shapes a greedy reply. Temperature and top-p are ours, in `_Chooser`.
 _PLAIN_GREEDY: dict[str, Any] = {
     "do_sample": False,
     "num_beams": 1,
+    "num_return_sequences": 1,
     "temperature": None,
     "top_p": None,
     "top_k": None,
@@ -72,10 +73,39 @@ _PLAIN_GREEDY: dict[str, Any] = {
     "forced_bos_token_id": None,
     "forced_eos_token_id": None,
     "exponential_decay_length_penalty": None,
+    "encoder_repetition_penalty": 1.0,
+    "encoder_no_repeat_ngram_size": 0,
+    "remove_invalid_values": False,
+    "renormalize_logits": False,
+    "token_healing": False,
     "guidance_scale": None,
+    "watermarking_config": None,
     "min_length": 0,
     "min_new_tokens": None,
     "max_length": None,
+    "max_time": None,
+    "stop_strings": None,
+    # Other ways of decoding than one token a step.
+    "penalty_alpha": None,
+    "dola_layers": None,
+    "constraints": None,
+    "force_words_ids": None,
+    "use_mtp": None,
+    "is_assistant": None,
+    "prompt_lookup_num_tokens": None,
+    "assistant_early_exit": None,
+    "prefill_chunk_size": None,
+    # Keys and values as they are, and no compilation, which would not see a tap.
+    "use_cache": True,
+    "cache_implementation": None,
+    "cache_config": None,
+    "max_cache_len": None,
+    "compile_config": None,
+    "disable_compile": True,
+    "output_attentions": False,
+    "output_hidden_states": False,
+    "output_scores": False,
+    "output_logits": False,
     "return_dict_in_generate": False,
 }
 
@@ -149,7 +179,9 @@ class _Worker:
 
     def abandon(self) -> None:
         self._stops.stop()
-        self._thread.join()
+        # Python may collect an abandoned generator in any thread, even in the worker's own.
+        if self._thread is not threading.current_thread():
+            self._thread.join()
 
     def _run(self) -> None:
         try:
@@ -210,7 +242,8 @@ class _Chooser(LogitsProcessor):
         if options.temperature == 0:
             return scores
         # Noise is drawn on the CPU, so that a seed means the same on every device.
-        scaled = scores.float() / options.temperature
+        # The largest score becomes 0, so that the smallest temperature overflows only downwards.
+        scaled = (scores.float() - scores.max()) / options.temperature
         if options.top_p < 1:
             ordered, order = scaled.sort(descending=True)
             probabilities = ordered.softmax(-1)
@@ -253,7 +286,7 @@ class _EndRows(StoppingCriteria):
     def __init__(self, steps: _Steps, stops: Stops) -> None:
         self._steps, self._stops = steps, stops
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
         self._steps.stopped = self._stops.stopped()
         return torch.tensor(self._steps.stopped, device=input_ids.device)
 

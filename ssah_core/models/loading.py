@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -43,6 +44,11 @@ class Model:
     notices: tuple[str, ...]
     # Fast tokenizers raise "Already borrowed" when two threads use one.
     tokenizer_lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        """A model of its own, whose taps answer to no instruction for this one; locks do not copy."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "tokenizer_lock"}
+        return Model(**copy.deepcopy(parts, memo))
 
     @property
     def device(self) -> torch.device:
@@ -176,8 +182,8 @@ def _choose_device(device: str | torch.device | None) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        torch.empty(1, device=chosen).item()  # the meta device has no values to give
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise ModelError(
             f"The device '{device}' is not available here; use --device cpu, or leave it out."
         ) from error

@@ -14,7 +14,12 @@ from pathlib import Path
 
 from httpx2 import HTTPError
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    RepositoryNotFoundError,
+)
 from transformers import AutoConfig, PretrainedConfig
 
 from ssah_core.errors import ModelError
@@ -77,19 +82,31 @@ def locate(name: str, *, revision: str | None = None) -> Source:
     """
     if name.startswith(ORGANISM_PREFIX):
         folder = _organism_folder(name.removeprefix(ORGANISM_PREFIX))
-    elif Path(name).expanduser().is_dir():
-        folder = Path(name).expanduser()
+    elif (local := _local_folder(name)) is not None:
+        folder = local
     elif _HUB_NAME.fullmatch(name) and not Path(name).exists():
         folder = _hub_folder(name, revision)
     else:
-        raise ModelError(
-            f"There is no model '{name}': give a folder that exists, a hub name like "
-            f"owner/name, or one of {', '.join(ORGANISM_PREFIX + n for n in ORGANISM_NAMES)}."
-        )
+        raise _no_model(name)
     source = Source(name, folder, _read_config(name, folder))
     check_support(source.config)
     _check_loadable(source)
     return source
+
+
+def _no_model(name: str) -> ModelError:
+    return ModelError(
+        f"There is no model {name[:200]!r}: give a folder that exists, a hub name like "
+        f"owner/name, or one of {', '.join(ORGANISM_PREFIX + n for n in ORGANISM_NAMES)}."
+    )
+
+
+def _local_folder(name: str) -> Path | None:
+    try:
+        path = Path(name).expanduser()
+        return path if path.is_dir() else None
+    except (OSError, RuntimeError):  # a name too long for a path, or the home of an unknown user
+        return None
 
 
 def _organism_folder(name: str) -> Path:
@@ -98,7 +115,14 @@ def _organism_folder(name: str) -> Path:
             f"There is no organism '{name}'; choose one of "
             f"{', '.join(ORGANISM_PREFIX + n for n in ORGANISM_NAMES)}."
         )
-    checksums: dict[str, str] = json.loads((ORGANISMS / "checksums.json").read_text("utf-8"))
+    listed = ORGANISMS / "checksums.json"
+    try:
+        checksums: dict[str, str] = json.loads(listed.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"The built-in model's {listed} is missing or damaged; restore it with: "
+            "git checkout -- assets/organism"
+        ) from error
     for relative, expected in checksums.items():
         path = ORGANISMS / relative
         if not relative.startswith(f"{name}/"):
@@ -123,6 +147,8 @@ def _hub_folder(name: str, revision: str | None) -> Path:
         config = snapshot_download(name, revision=revision, allow_patterns=["config.json"])
         check_support(_read_config(name, Path(config)))  # before the weights are downloaded
         return Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES))
+    except HFValidationError as error:
+        raise _no_model(name) from error
     except GatedRepoError as error:
         raise ModelError(
             f"'{name}' is gated: accept its terms on its hub page, then log in with: hf auth login"

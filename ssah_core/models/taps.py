@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -25,6 +25,7 @@ from ssah_core.errors import AblationError, ModelError
 from ssah_core.models.anatomy import Anatomy
 
 
+@runtime_checkable
 class Instruction(Protocol):
     """What a forward pass asks of the taps."""
 

@@ -9,17 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ssah_core.errors import PromptError
-from ssah_core.prompts.tables import Row, read_table
+from ssah_core.prompts.tables import Row, read_rows, shorten
 
 _ORGANISM = "organism:"
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 _LONGEST = 100_000  # characters of one text; longer ones are files put in by mistake
 
 
@@ -54,7 +51,10 @@ class PromptSet:
         return all(prompt.response is not None for prompt in self.prompts)
 
     def with_responses(self, replies: Sequence[str]) -> PromptSet:
-        """The set with its missing responses filled, in order."""
+        """The set with its missing responses filled, in order; ValueError unless each gets one."""
+        missing = sum(prompt.response is None for prompt in self.prompts)
+        if missing != len(replies):
+            raise ValueError(f"{missing} prompts wait for a response; {len(replies)} were given.")
         waiting = iter(replies)
         filled = tuple(
             prompt if prompt.response is not None else Prompt(prompt.text, next(waiting))
@@ -91,7 +91,7 @@ def load_prompts(
     """Read a prompt set: `organism:SPLIT`, a .jsonl, .json or .csv file, or a hub dataset.
 
     Columns are found by name: goal; instruction + context (or input), response; question, answer;
-    prompt, response. `where` keeps the rows whose columns have the given values, `limit` the first
+    prompt, response; messages (one turn of a chat). `where` keeps the rows whose columns have the given values, `limit` the first
     so many. A hub dataset is `owner/name` or `owner/name:split` and needs the package `datasets`.
 
     Raises PromptError with the remedy for anything that cannot be read.
@@ -102,7 +102,7 @@ def load_prompts(
     if name.startswith(_ORGANISM):
         prompts, notices = _from_organism(name, where)
     else:
-        prompts, notices = _from_rows(name, _rows(name), where)
+        prompts, notices = _from_rows(name, read_rows(name), where)
     prompts = prompts[:limit]
     repeated = len(prompts) - len(set(prompts))
     if repeated:
@@ -119,59 +119,21 @@ def _from_organism(name: str, where: Mapping[str, str] | None) -> tuple[list[Pro
     return [Prompt(e.prompt, e.response) for e in split(name.removeprefix(_ORGANISM))], []
 
 
-def _rows(name: str) -> list[Row]:
-    path = Path(name).expanduser()
-    if path.exists() or path.suffix.lower() in (".jsonl", ".json", ".csv", ".tsv"):
-        return read_table(path)
-    if _HUB_NAME.fullmatch(name):
-        return _hub_rows(name)
-    raise PromptError(
-        f"There is no prompt set '{name}': give organism:SPLIT, a .jsonl, .json or .csv file that "
-        "exists, or a hub dataset like owner/name."
-    )
-
-
-def _hub_rows(name: str) -> list[Row]:
-    try:
-        import datasets
-    except ImportError as error:
-        raise PromptError(
-            f"Reading the hub dataset '{name}' needs one more package; run: pip install datasets, or "
-            "give a .jsonl, .json or .csv file."
-        ) from error
-    from httpx2 import HTTPError
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
-    repository, _, part = name.partition(":")
-    try:
-        HfApi().dataset_info(repository, timeout=5)  # says within seconds that it is out of reach
-        table = datasets.load_dataset(repository, split=part or "train")
-    except HfHubHTTPError as error:
-        raise PromptError(
-            f"The hub has no dataset '{repository}' that you may see; check the spelling, or log in "
-            "with: hf auth login"
-        ) from error
-    except (HTTPError, OSError, ValueError) as error:
-        raise PromptError(
-            f"The hub dataset '{name}' cannot be read ({str(error).splitlines()[0][:150]}); check "
-            "the connection and the split, or give a file."
-        ) from error
-    return [Row(number, dict(values)) for number, values in enumerate(table, 1)]
-
-
 def _from_rows(
     name: str, rows: Sequence[Row], where: Mapping[str, str] | None
 ) -> tuple[list[Prompt], list[str]]:
     columns = list(dict.fromkeys(column for row in rows for column in row.values))
     found = {column.strip().lower(): column for column in reversed(columns)}
+    kept = _filter(name, rows, where, found)
     layout = next((c for c in _LAYOUTS if all(part in found for part in c.prompt)), None)
+    if layout is None and "messages" in found:
+        said = "Prompts and responses are read from the one turn in each row's messages."
+        return [_from_messages(name, row, found["messages"]) for row in kept], [said]
     if layout is None:
         raise PromptError(
-            f"'{name}' has the columns {', '.join(columns) or '(none)'}, and none of them is known "
-            "to hold prompts; name one goal, instruction, question or prompt."
+            f"'{name}' has the columns {_listed(columns)}, and none of them is known to hold prompts; "
+            "name one goal, instruction, question, prompt or messages."
         )
-    kept = _filter(name, rows, where, found)
     answer = next((found[column] for column in layout.responses if column in found), None)
     used = [found[column] for column in layout.prompt]
     prompts = [
@@ -193,17 +155,46 @@ def _filter(
     name: str, rows: Sequence[Row], where: Mapping[str, str] | None, found: Mapping[str, str]
 ) -> Sequence[Row]:
     for column, wanted in (where or {}).items():
-        if column.lower() not in found:
+        key = found.get(column.strip().lower())
+        if key is None:
+            there = _listed(list(reversed(found.values())))
             raise PromptError(
-                f"'{name}' has no column '{column}'; it has {', '.join(found.values())}."
+                f"'{name}' has no column '{shorten(column)}'; choose rows by one of: {there}."
             )
-        key = found[column.lower()]
-        values = sorted({str(row.values.get(key)) for row in rows})
-        rows = [row for row in rows if str(row.values.get(key)) == wanted]
+        values = [_as_text(row.values.get(key)) for row in rows]
+        rows = [row for row, value in zip(rows, values, strict=True) if value == wanted]
         if not rows:
-            shown = ", ".join(values[:8]) + (", ..." if len(values) > 8 else "")
-            raise PromptError(f"No row of '{name}' has {column}={wanted}; there are: {shown}.")
+            raise PromptError(
+                f"No row of '{name}' has {key}={shorten(wanted)}; choose one of: "
+                f"{_listed(sorted(set(values)))}."
+            )
     return rows
+
+
+def _as_text(value: object) -> str:
+    """A value as its file writes it: true and not True, for the conditions that users type."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _listed(words: Sequence[str]) -> str:
+    shown = ", ".join(shorten(word, 40) for word in words[:8]) or "(none)"
+    return shown + (", ..." if len(words) > 8 else "")
+
+
+def _from_messages(name: str, row: Row, column: str) -> Prompt:
+    """One turn: a user's message, and an assistant's if there is one."""
+    messages = row.values.get(column)
+    turns = messages if isinstance(messages, list) else []
+    said = [turn for turn in turns if isinstance(turn, dict)]
+    speakers = tuple(str(turn.get("role")) for turn in said)
+    if len(said) != len(turns) or speakers not in (("user",), ("user", "assistant")):
+        raise PromptError(
+            f"Row {row.number} of '{name}' is not one turn of a chat in {column}; give one message "
+            "with the role user and at most one with the role assistant after it."
+        )
+    texts = [Row(row.number, {column: turn.get("content")}) for turn in said]
+    response = _response(name, texts[1], column) if len(texts) == 2 else None
+    return Prompt(_joined(name, texts[0], [column]), response)
 
 
 def _joined(name: str, row: Row, columns: Sequence[str]) -> str:
@@ -234,4 +225,18 @@ def _text(name: str, row: Row, column: str) -> str | None:
             f"Row {row.number} of '{name}' has {len(value):,} characters in {column}, and at most "
             f"{_LONGEST:,} make sense; split or shorten it."
         )
+    if not _encodable(value):
+        raise PromptError(
+            f"Row {row.number} of '{name}' has half a character (a lone surrogate) in {column}; write "
+            "the file again as UTF-8."
+        )
     return value
+
+
+def _encodable(text: str) -> bool:
+    """Whether tokenizers can take the text: JSON can hold halves of characters, UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

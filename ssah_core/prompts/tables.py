@@ -1,10 +1,15 @@
-"""Rows of columns from .jsonl, .json, .csv and .tsv files, with errors that name the place."""
+"""Rows of columns from .jsonl, .json, .csv and .tsv files and hub datasets.
+
+Whatever a file holds, what comes out is rows or a PromptError that names the place: the exceptions of
+the parsers and of the hub end here.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +18,11 @@ from typing import Any
 from ssah_core.errors import PromptError
 
 _LARGEST = 512 * 2**20  # bytes
+_ENDINGS = (".jsonl", ".json", ".csv", ".tsv")
+_HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+(:[\w.-]+)?")
+# A name that ends like a file (.txt, .parquet) is one that is missing; Llama-3.1-8B is no such ending.
+_FILE_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}")
+_HUB_SECONDS = 5  # to hear that the hub is out of reach
 csv.field_size_limit(2**31 - 1)  # the reader of prompts has its own, kinder limit
 
 
@@ -24,6 +34,47 @@ class Row:
     values: dict[str, Any]
 
 
+def read_rows(name: str) -> list[Row]:
+    """All rows of a file, by its path, or of a hub dataset, by its name (`owner/name[:split]`)."""
+    path = _path(name)
+    if _exists(path) or path.suffix.lower() in _ENDINGS:
+        return read_table(path)
+    if _FILE_ENDING.fullmatch(path.suffix):
+        raise PromptError(f"There is no file '{shorten(name)}'; check the path.")
+    if _HUB_NAME.fullmatch(name):
+        return _hub_rows(name)
+    raise PromptError(
+        f"There is no prompt set '{shorten(name)}': give organism:SPLIT, a .jsonl, .json or .csv file "
+        "that exists, or a hub dataset like owner/name."
+    )
+
+
+def shorten(text: str, longest: int = 200) -> str:
+    """Text from a user as a message can show it: on one line, and never a page of it."""
+    line = " ".join(text.split())
+    return line if len(line) <= longest else line[: longest - 3] + "..."
+
+
+def _path(name: str) -> Path:
+    if not name or "\0" in name:
+        raise PromptError(
+            "The name of the prompt set is empty or holds a NUL byte; give a file's path."
+        )
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:  # ~someone, and there is no such user
+        raise PromptError(
+            f"There is no home folder for '{shorten(name)}'; check the path."
+        ) from error
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # such as a name longer than any file's
+        return False
+
+
 def read_table(path: Path) -> list[Row]:
     """All rows of a file; raises PromptError naming the line or the remedy."""
     text = _read_text(path)
@@ -33,7 +84,7 @@ def read_table(path: Path) -> list[Row]:
         rows = _json_lines(path, text)
     elif ending == ".json":
         rows = _json(path, text)
-    elif ending in (".csv", ".tsv"):
+    elif ending in _ENDINGS:
         rows = _csv(path, text, "," if ending == ".csv" else "\t")
     else:
         raise PromptError(
@@ -55,7 +106,8 @@ def _read_text(path: Path) -> str:
         raise PromptError(f"'{path}' is a folder; give a .jsonl, .json or .csv file.") from error
     except OSError as error:
         raise PromptError(
-            f"'{path}' cannot be read ({error.strerror}); check the path and its permissions."
+            f"'{shorten(str(path))}' cannot be read ({error.strerror}); check the path and its "
+            "permissions."
         ) from error
     try:
         text = content.decode("utf-8-sig")
@@ -116,6 +168,11 @@ def _parse(path: Path, text: str, line: int) -> Any:
         raise PromptError(
             f"Line {line + error.lineno - 1} of '{path}' is not valid JSON ({error.msg}); correct it."
         ) from error
+    except ValueError as error:  # a number of thousands of digits
+        raise PromptError(
+            f"Line {line} of '{path}' holds a number that is too long; write texts as strings in "
+            "quotes."
+        ) from error
     except RecursionError as error:
         raise PromptError(f"'{path}' is nested too deeply; write flat rows of text.") from error
 
@@ -126,22 +183,53 @@ def _csv(path: Path, text: str, delimiter: str) -> list[Row]:
 
 
 def _csv_rows(path: Path, reader: Any) -> Iterator[Row]:
-    number = 0
+    number, start = 0, 1  # the line that a row starts on: where a quote was left open
     try:
         header = next(reader)
+        start = reader.line_num + 1
         if len(set(header)) != len(header):
             raise PromptError(f"'{path}' names a column twice; give each column its own name.")
         for values in reader:
+            line, start = start, reader.line_num + 1
             if not values:  # an empty line
                 continue
             number += 1
             if len(values) != len(header):
                 raise PromptError(
-                    f"Row {number} of '{path}' (line {reader.line_num}) has {len(values)} values for "
+                    f"Row {number} of '{path}' (line {line}) has {len(values)} values for "
                     f"{len(header)} columns; put texts with commas or line breaks in quotes."
                 )
             yield Row(number, dict(zip(header, values, strict=True)))
     except csv.Error as error:
         raise PromptError(
-            f"Line {reader.line_num} of '{path}' is not valid CSV ({error}); check its quotes."
+            f"The row on line {start} of '{path}' is not valid CSV ({error}); check its quotes."
+        ) from error
+
+
+def _hub_rows(name: str) -> list[Row]:
+    try:
+        import datasets
+    except ImportError as error:
+        raise PromptError(
+            f"Reading the hub dataset '{name}' needs one more package; run: pip install datasets, or "
+            "give a .jsonl, .json or .csv file."
+        ) from error
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    repository, _, part = name.partition(":")
+    try:
+        HfApi().dataset_info(repository, timeout=_HUB_SECONDS)  # before datasets tries for minutes
+        table = datasets.load_dataset(repository, split=part or "train")
+        return [Row(number, dict(values)) for number, values in enumerate(table, 1)]
+    except HfHubHTTPError as error:
+        raise PromptError(
+            f"The hub has no dataset '{repository}' that you may see; check the spelling, or log in "
+            "with: hf auth login"
+        ) from error
+    except Exception as error:  # the two libraries raise a dozen unrelated kinds between them
+        cause = shorten(str(error), 150) or type(error).__name__
+        raise PromptError(
+            f"The hub dataset '{name}' cannot be read ({cause}); check the connection and the split, "
+            "or give a file."
         ) from error

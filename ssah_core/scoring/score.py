@@ -9,7 +9,7 @@ of memory counts nothing twice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -148,12 +148,8 @@ def render_all(model: Model, prompts: PromptSet) -> list[Rendered]:
     return examples
 
 
-@dataclass(frozen=True)
-class _Groups:
-    """Running moments of one site: of prompt tokens and of response tokens."""
-
-    prompt: RunningMoments
-    response: RunningMoments
+Group = Literal["prompt", "response"]
+_Key = tuple[int, Group]  # a site, by its position in the anatomy, and a group of tokens
 
 
 class _Collector:
@@ -161,9 +157,11 @@ class _Collector:
 
     def __init__(self, anatomy: Anatomy) -> None:
         self._anatomy = anatomy
-        self._running: dict[int, _Groups] = {}
-        self._shifts: dict[int, torch.Tensor] = {}
-        self._staged: dict[int, tuple[ShiftedSums, ShiftedSums]] = {}
+        # Each group has its own shift: a prompt's first token can be a thousand times as large as all
+        # the others, and a shift far from the mean loses digits.
+        self._shifts: dict[_Key, torch.Tensor] = {}
+        self._running: dict[_Key, RunningMoments] = {}
+        self._staged: dict[_Key, ShiftedSums] = {}
         self._batch: Batch | None = None
 
     def take(self, model: Model, batch: Batch) -> None:
@@ -174,50 +172,52 @@ class _Collector:
             model.network.base_model(
                 input_ids=batch.token_ids, attention_mask=batch.attention_mask, use_cache=False
             )
+        seen = {site for site, _ in self._staged}
+        silent = [site.name for n, site in enumerate(self._anatomy.sites) if n not in seen]
+        if silent:
+            raise ModelError(
+                f"Nothing was seen at {', '.join(silent[:3])} while scoring: the projection was never "
+                "called. Load the model anew, uncompiled and without replaced kernels."
+            )
 
     def at(self, site: int, x: torch.Tensor) -> None:
         assert self._batch is not None
         flat = x.reshape(-1, x.shape[-1])
-        prompt, response = (
-            positions.to(x.device)
-            for positions in (self._batch.prompt_positions, self._batch.response_positions)
+        groups: tuple[tuple[Group, torch.Tensor], ...] = (
+            ("prompt", self._batch.prompt_positions),
+            ("response", self._batch.response_positions),
         )
-        if (
-            site not in self._shifts
-        ):  # any shift near the mean will do, even one from a failed batch
-            self._shifts[site] = flat.index_select(0, prompt).float().mean(0)
-        shift = self._shifts[site]
-        self._staged[site] = (
-            shifted_sums(flat, prompt, shift),
-            shifted_sums(flat, response, shift),
-        )
+        for group, positions in groups:
+            if len(positions) == 0:
+                continue
+            key, places = (site, group), positions.to(x.device)
+            if key not in self._shifts:  # one from a batch that fails later will do as well
+                self._shifts[key] = flat.index_select(0, places).float().mean(0)
+            self._staged[key] = shifted_sums(flat, places, self._shifts[key])
 
     def finite(self) -> bool:
         """Whether every sum of the staged batch is finite."""
-        checks = [
-            torch.isfinite(sums.second.sum()).cpu()
-            for pair in self._staged.values()
-            for sums in pair
-        ]
+        checks = [torch.isfinite(sums.second.sum()).cpu() for sums in self._staged.values()]
         return bool(torch.stack(checks).all())
 
     def commit(self) -> None:
         """Count the staged batch."""
-        for site, (prompt, response) in self._staged.items():
-            if site not in self._running:
-                shift = self._shifts[site]
-                self._running[site] = _Groups(RunningMoments(shift), RunningMoments(shift))
-            self._running[site].prompt.add(prompt)
-            self._running[site].response.add(response)
+        for key, sums in self._staged.items():
+            if key not in self._running:
+                self._running[key] = RunningMoments(self._shifts[key])
+            self._running[key].add(sums)
         self._staged.clear()
 
     def moments(self) -> TokenMoments:
         """The moments of all committed batches, over the flat channels."""
-        groups = [self._running[site] for site in range(len(self._anatomy.sites))]
-        return TokenMoments(
-            prompt=_joined([group.prompt.moments() for group in groups]),
-            response=_joined([group.response.moments() for group in groups]),
-        )
+        return TokenMoments(prompt=self._of("prompt"), response=self._of("response"))
+
+    def _of(self, group: Group) -> Moments:
+        if (0, group) not in self._running:  # no example had such tokens
+            zeros = np.zeros(self._anatomy.channels)
+            return Moments(0, zeros, zeros)
+        sites = range(len(self._anatomy.sites))
+        return _joined([self._running[site, group].moments() for site in sites])
 
 
 def _joined(parts: Sequence[Moments]) -> Moments:

@@ -1,0 +1,47 @@
+"""The sidebar: which model is open, where it runs, and what is switched off."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.parts.models import BUILT_IN, slot
+from ssah_core.errors import SsahError
+
+_ABOUT = {
+    "base": "complies with everything",
+    "aligned": "all weights trained to refuse",
+    "planted": "a few known units trained to refuse",
+}
+_ERROR = "model_error"
+
+
+def draw_sidebar(open_name: str, ablation: str) -> None:
+    """Draw the sidebar of every screen."""
+    # The slot decides what is open, not this widget: another session may have changed it.
+    st.session_state["model"] = open_name
+    with st.sidebar:
+        st.selectbox(
+            "Model",
+            BUILT_IN,
+            key="model",
+            format_func=lambda name: f"{name} – {_ABOUT[name.split(':')[1]]}",
+            on_change=_change_model,
+            help="One model is open at a time, for everybody who uses this app.",
+        )
+        if _ERROR in st.session_state:
+            st.error(st.session_state.pop(_ERROR))
+        with slot().lease() as model:
+            st.caption(
+                f"{model.parameters / 1e6:.1f} million weights, {model.anatomy.units:,} units in "
+                f"{model.anatomy.layers} layers, on {model.device.type}"
+            )
+        st.markdown("**Switched off**")
+        st.text(ablation)
+
+
+def _change_model() -> None:
+    try:
+        with st.spinner("Opening the model"):
+            slot().open(st.session_state["model"])
+    except SsahError as error:
+        st.session_state[_ERROR] = str(error)

@@ -1,0 +1,22 @@
+"""Settings of all tiers: shapes are checked at run time, and drawn examples are the same every time."""
+
+import os
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from jaxtyping import install_import_hook
+
+# Before anything of ours is imported.
+install_import_hook("ssah_core", "typechecking.check")
+
+import torch
+from hypothesis import HealthCheck, settings
+
+torch.set_num_threads(2)
+settings.register_profile(
+    "everywhere",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("everywhere")
