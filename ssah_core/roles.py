@@ -169,6 +169,14 @@ def check_role(role: str) -> Role:
     raise OptionError(f"'{role}' is not a role; choose one of {', '.join(ROLES)}.")
 
 
+def check_kinds(kinds: str) -> Kinds:
+    """The kinds of units by their name; raises OptionError for any other word."""
+    for known in KIND_CHOICES:
+        if kinds == known:
+            return known
+    raise OptionError(f"kinds='{kinds}' is not a choice; use {', '.join(KIND_CHOICES)}.")
+
+
 def _check_shares(shares: dict[Role, float]) -> None:
     for role, share in shares.items():
         if not 0 <= share <= 1:  # catches NaN too
@@ -179,9 +187,7 @@ def _check_shares(shares: dict[Role, float]) -> None:
 
 
 def _pool(scores: Scores, kinds: Kinds) -> np.ndarray:
-    if kinds not in KIND_CHOICES:
-        raise OptionError(f"kinds='{kinds}' is not a choice; use {', '.join(KIND_CHOICES)}.")
-    return scores.anatomy.of_kind(kinds)
+    return scores.anatomy.of_kind(check_kinds(kinds))
 
 
 def _rank_keys(view: UnitScores) -> dict[Role, np.ndarray]:

@@ -202,10 +202,10 @@ def _read_scores(manifest: Mapping[str, Any], contents: Mapping[str, bytes]) -> 
 
     def prompts(attribute: str) -> PromptSet:
         rows = table[table["set"] == attribute]
-        pairs = zip(rows["prompt"], rows["response"], strict=True)
+        values = zip(rows["prompt"], rows["response"], rows["own_reply"], strict=True)
         about = manifest["prompts"][attribute]
         return PromptSet(
-            about["name"], tuple(Prompt(p, r) for p, r in pairs), tuple(about["notices"])
+            about["name"], tuple(Prompt(*row) for row in values), tuple(about["notices"])
         )
 
     return Scores(
@@ -224,7 +224,12 @@ def _prompt_table(scores: Scores) -> bytes:
     return _parquet(
         pd.DataFrame(
             [
-                {"set": name, "prompt": prompt.text, "response": prompt.response}
+                {
+                    "set": name,
+                    "prompt": prompt.text,
+                    "response": prompt.response,
+                    "own_reply": prompt.own_reply,
+                }
                 for name, prompts in (
                     ("safety", scores.safety_prompts),
                     ("utility", scores.utility_prompts),

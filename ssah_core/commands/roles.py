@@ -9,8 +9,9 @@ from typing import Any
 from ssah_core.commands.common import (
     add_command,
 )
-from ssah_core.roles import DEFAULT_KINDS, DEFAULT_TOKENS, assign_roles
+from ssah_core.roles import DEFAULT_KINDS, DEFAULT_TOKENS, assign_roles, check_kinds
 from ssah_core.runs import open_run, save_roles
+from ssah_core.scoring.scores import check_tokens
 
 
 def add(commands: Any) -> None:
@@ -47,8 +48,8 @@ def _roles(options: argparse.Namespace) -> dict[str, Any]:
         options.esu,
         options.euu,
         options.ru,
-        tokens=options.tokens,
-        kinds=options.kinds,
+        tokens=check_tokens(options.tokens),
+        kinds=check_kinds(options.kinds),
     )
     save_roles(run, roles)
     return {"counts": roles.counts, "layers": roles.by_layer.to_dict(orient="records")}

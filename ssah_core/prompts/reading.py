@@ -22,10 +22,14 @@ _LONGEST = 100_000  # characters of one text; longer ones are files put in by mi
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the user says, and what the assistant answers (None: the model's own reply)."""
+    """What the user says, and what the assistant answers (None: the model's own reply).
+
+    `own_reply` says that the response came from the model that is scored.
+    """
 
     text: str
     response: str | None = None
+    own_reply: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,9 @@ class PromptSet:
             raise ValueError(f"{missing} prompts wait for a response; {len(replies)} were given.")
         waiting = iter(replies)
         filled = tuple(
-            prompt if prompt.response is not None else Prompt(prompt.text, next(waiting))
+            prompt
+            if prompt.response is not None
+            else Prompt(prompt.text, next(waiting), own_reply=True)
             for prompt in self.prompts
         )
         return replace(self, prompts=filled)

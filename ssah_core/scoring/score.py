@@ -9,6 +9,7 @@ of memory counts nothing twice.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -135,8 +136,15 @@ def render_all(model: Model, prompts: PromptSet) -> list[Rendered]:
     """Every example as token ids; raises PromptError naming those that do not fit the context."""
     if not prompts.prompts:
         raise PromptError(f"The prompt set '{prompts.name}' is empty; give one with prompts.")
-    examples = [render_example(model, p.text, p.response or "") for p in prompts.prompts]
     limit = model.context
+    examples = [render_example(model, p.text, p.response or "") for p in prompts.prompts]
+    # A reply that was cut short may need more tokens to write again than the model took to say it.
+    examples = [
+        replace(example, response=example.response[: limit - len(example.prompt)])
+        if prompt.own_reply and limit is not None
+        else example
+        for prompt, example in zip(prompts.prompts, examples, strict=True)
+    ]
     long = [n for n, e in enumerate(examples, 1) if limit is not None and len(e) > limit]
     if long:
         raise PromptError(

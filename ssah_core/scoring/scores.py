@@ -16,7 +16,15 @@ from ssah_core.scoring.moments import Moments
 
 Tokens = Literal["all", "prompt", "response"]
 TOKEN_CHOICES: tuple[Tokens, ...] = ("all", "prompt", "response")
-Attribute = Literal["safety", "utility"]
+
+
+def check_tokens(tokens: str) -> Tokens:
+    """The choice of tokens by its name; raises OptionError for any other word."""
+    for known in TOKEN_CHOICES:
+        if tokens == known:
+            return known
+    raise OptionError(f"tokens='{tokens}' is not a choice; use {', '.join(TOKEN_CHOICES)}.")
+
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +40,7 @@ class TokenMoments:
             return self.prompt
         if tokens == "response":
             return self.response
-        if tokens == "all":
-            return self.prompt.merged(self.response)
-        raise OptionError(f"tokens='{tokens}' is not a choice; use {', '.join(TOKEN_CHOICES)}.")
+        return self.prompt.merged(self.response)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +88,7 @@ class Scores:
 
     def at(self, tokens: Tokens = "all") -> UnitScores:
         """The unit scores over all tokens, the prompts' only, or the responses' only."""
-        if tokens not in self._cache:
+        if check_tokens(tokens) not in self._cache:
             raw_safety = self._raw(self.safety, tokens)
             raw_utility = self._raw(self.utility, tokens)
             self._cache[tokens] = UnitScores(

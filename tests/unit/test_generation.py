@@ -1,13 +1,23 @@
 """Replies: what a row says depends on its chat, its ablation and its seed, and on nothing else."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
-from tiny_models import fresh_model, tiny_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import CONFIGS, CONTEXT, fresh_model, tiny_model, tiny_tokenizer
+from transformers import GenerationConfig
 
 from ssah_core import Ablation, Stops, generate, reply_all
 from ssah_core.errors import AblationError, OptionError, PromptError
+from ssah_core.generation import _RowText
+from ssah_core.models import decoding
+from ssah_core.models.loading import Model
 from ssah_core.prompts.rendering import render_prompt
+
+FAMILIES = sorted(CONFIGS)
 
 
 def texts(steps, rows: int) -> list[str]:
@@ -21,7 +31,57 @@ def tokens(steps, row: int = 0) -> list[int]:
     return [step.tokens[row] for step in steps if step.tokens[row] is not None]
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "gpt_neox", "gemma2", "bloom"])
+def all_tokens(steps, rows: int) -> list[list[int]]:
+    steps = list(steps)
+    return [tokens(steps, row) for row in range(rows)]
+
+
+def endless_model() -> Model:
+    """A model whose replies end only at their limit."""
+    model = fresh_model()
+    model.network.generation_config.eos_token_id = None
+    model.network.lm_head.weight.data[model.tokenizer.eos_token_id] = 0
+    model.network.lm_head.register_forward_hook(
+        lambda module, inputs, output: output.index_fill(
+            -1, torch.tensor([model.tokenizer.eos_token_id]), -100.0
+        )
+    )
+    return model
+
+
+def saying(model: Model, script: list[int]) -> Model:
+    """Makes a fresh model say the given tokens, one a step, in every row."""
+    step = iter(script)
+
+    def force(module, inputs, output):
+        output[:, -1] = -100.0
+        output[:, -1, next(step)] = 100.0
+        return output
+
+    model.network.lm_head.register_forward_hook(force)
+    return model
+
+
+class Gate:
+    """Holds every forward until it is let through: a worker that cannot run ahead of its reader."""
+
+    def __init__(self, model: Model) -> None:
+        self._passes = threading.Semaphore(0)
+        self.forwards = 0
+        model.network.model.embed_tokens.register_forward_pre_hook(self._wait)
+
+    def _wait(self, module, inputs) -> None:
+        assert self._passes.acquire(timeout=20)
+        self.forwards += 1
+
+    def let(self, forwards: int) -> None:
+        self._passes.release(forwards)
+
+
+# Greedy
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_greedy_reply_is_transformers_own(family):
     model = tiny_model(family)
     prompt = torch.tensor([render_prompt(model, "hello there").prompt])
@@ -29,135 +89,334 @@ def test_a_greedy_reply_is_transformers_own(family):
         whole = model.network.generate(
             input_ids=prompt,
             attention_mask=torch.ones_like(prompt),
-            max_new_tokens=10,
+            max_new_tokens=8,
             do_sample=False,
-            eos_token_id=1,
+            eos_token_id=model.tokenizer.eos_token_id,
             pad_token_id=0,
         )
-    ours = tokens(generate(model, ["hello there"], max_new_tokens=10))
+    ours = tokens(generate(model, ["hello there"], max_new_tokens=8))
     assert ours == whole[0, prompt.shape[1] :].tolist()
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "bloom", "gemma2"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_rows_of_different_lengths_reply_as_if_alone(family):
     model = tiny_model(family)
     cut = Ablation.units(model.anatomy, ["L0.mlp.1", "L1.attn.0"])
     chats, cuts = ["hi", "a much longer question than the first"], [cut, None]
-    together = texts(generate(model, chats, cuts, max_new_tokens=8), 2)
+    together = all_tokens(generate(model, chats, cuts, max_new_tokens=6), 2)
     alone = [
-        texts(generate(model, [chat], [one], max_new_tokens=8), 1)[0]
+        tokens(generate(model, [chat], [one], max_new_tokens=6))
         for chat, one in zip(chats, cuts, strict=True)
     ]
     assert together == alone
 
 
-def test_a_seed_decides_a_sampled_row_whatever_its_neighbours():
+def test_a_reply_ends_at_the_end_token_and_its_neighbours_go_on():
+    model = fresh_model()
+    end = model.tokenizer.eos_token_id
+    script = iter([(100, 100), (end, 101), (102, 102), (103, end), (104, 104)])
+
+    def force(module, inputs, output):
+        output[:, -1] = -100.0
+        for row, token in enumerate(next(script)):
+            output[row, -1, token] = 100.0
+        return output
+
+    model.network.lm_head.register_forward_hook(force)
+    steps = list(generate(model, ["hello", "you"], max_new_tokens=10))
+    assert [step.tokens for step in steps] == [(100, 100), (end, 101), (None, 102), (None, end)]
+    assert [step.ended for step in steps] == [
+        (False, False),
+        (True, False),
+        (True, False),
+        (True, True),
+    ]
+    assert steps[1].texts[0] == steps[3].texts[1] == ""
+
+
+def test_many_replies_keep_their_order():
     model = tiny_model()
-    options = {"max_new_tokens": 12, "temperature": 1.5, "top_p": 0.95}
-    three = texts(generate(model, ["hello"] * 3, seeds=[7, 8, 7], **options), 3)
-    alone = texts(generate(model, ["hello"], seeds=7, **options), 1)
-    assert three[0] == three[2] == alone[0]
-    assert three[0] != three[1]
+    cut = Ablation.units(model.anatomy, ["L0.mlp.1", "L1.attn.0"])
+    chats = ["one", "a longer one", "the longest of all of these", "x"]
+    alone = [texts(generate(model, [chat], [cut], max_new_tokens=6), 1)[0] for chat in chats]
+    together = reply_all(model, chats, cut, max_new_tokens=6)
+    assert [text.replace("\ufffd", "") for text in together] == [
+        text.replace("\ufffd", "") for text in alone
+    ]
 
 
-def test_a_tiny_nucleus_is_greedy():
-    model = tiny_model()
-    greedy = texts(generate(model, ["hello"], max_new_tokens=8), 1)
-    sampled = texts(generate(model, ["hello"], max_new_tokens=8, temperature=1, top_p=1e-6), 1)
-    assert sampled == greedy
+# Sampling
 
 
-def test_sampling_follows_the_models_probabilities():
-    model = tiny_model()
-    rows = 200
-    steps = list(
-        generate(model, ["hello"] * rows, max_new_tokens=1, temperature=2.0, seeds=range(rows))
+@settings(max_examples=4)
+@given(
+    seed=st.integers(0, 2**31),
+    neighbours=st.lists(st.integers(0, 2**31), min_size=1, max_size=3),
+    place=st.integers(0, 3),
+    temperature=st.sampled_from([0.7, 1.0, 3.0]),
+    top_p=st.sampled_from([0.5, 0.95, 1.0]),
+)
+def test_a_seed_decides_a_sampled_row_whatever_its_neighbours(
+    seed, neighbours, place, temperature, top_p
+):
+    model = endless_model()
+    options = {"max_new_tokens": 8, "temperature": temperature, "top_p": top_p}
+    place = min(place, len(neighbours))
+    row_seeds = [*neighbours[:place], seed, *neighbours[place:]]
+    chats = [f"hello {'o' * n}" for n in range(len(neighbours))]
+    chats.insert(place, "good day")
+    together = all_tokens(generate(model, chats, seeds=row_seeds, **options), len(chats))
+    assert together[place] == tokens(generate(model, ["good day"], seeds=seed, **options))
+
+
+def test_another_seed_draws_another_reply():
+    model = endless_model()
+    rows = all_tokens(
+        generate(model, ["hello"] * 4, seeds=[7, 8, 7, 9], temperature=1.5, max_new_tokens=12), 4
     )
-    probabilities = steps[0].probabilities[0].astype(np.float64) ** 0.5
-    probabilities /= probabilities.sum()
-    best = int(probabilities.argmax())
-    drawn = sum(token == best for token in steps[0].tokens) / rows
-    error = 4 * np.sqrt(probabilities[best] * (1 - probabilities[best]) / rows)
-    assert abs(drawn - probabilities[best]) < error
+    assert rows[0] == rows[2]
+    assert len({tuple(row) for row in rows}) == 3
+
+
+@pytest.mark.parametrize("options", [{"temperature": 1.0, "top_p": 1e-6}, {"temperature": 1e-42}])
+def test_a_tiny_nucleus_or_temperature_is_greedy(options):
+    model = endless_model()
+    greedy = tokens(generate(model, ["hello"], max_new_tokens=10))
+    assert tokens(generate(model, ["hello"], max_new_tokens=10, **options)) == greedy
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.6])
+def test_sampling_follows_the_models_probabilities_within_the_nucleus(top_p):
+    model, rows, temperature = tiny_model(), 400, 2.0
+    steps = list(
+        generate(
+            model,
+            ["hello"] * rows,
+            max_new_tokens=1,
+            temperature=temperature,
+            top_p=top_p,
+            seeds=range(rows),
+        )
+    )
+    weights = steps[0].probabilities[0].astype(np.float64) ** (1 / temperature)
+    order = np.argsort(-weights)
+    before = np.cumsum(weights[order] / weights.sum()) - weights[order] / weights.sum()
+    nucleus = order[before < top_p]
+    expected = weights[nucleus] / weights[nucleus].sum()
+    drawn = np.array(steps[0].tokens)
+    assert set(drawn.tolist()) <= set(nucleus.tolist())
+    for token, probability in zip(nucleus[:3], expected[:3], strict=True):
+        error = 4 * np.sqrt(probability * (1 - probability) / rows)
+        assert abs((drawn == token).mean() - probability) < error
 
 
 def test_the_first_steps_probabilities_are_the_models_own():
     model = tiny_model()
     cut = Ablation.units(model.anatomy, ["L0.mlp.1", "L1.mlp.0"])
-    steps = list(generate(model, ["hello"] * 2, [None, cut], max_new_tokens=3, temperature=0.7))
+    steps = list(
+        generate(model, ["hello"] * 2, [None, cut], max_new_tokens=3, temperature=0.7, top_p=0.5)
+    )
     with torch.inference_mode():
         prompt = torch.tensor([render_prompt(model, "hello").prompt])
         expected = model.network(input_ids=prompt).logits[0, -1].softmax(-1).numpy()
-    np.testing.assert_allclose(steps[0].probabilities[0], expected, atol=1e-5)
-    np.testing.assert_allclose(steps[0].probabilities.sum(1), 1, atol=1e-4)
+    np.testing.assert_allclose(steps[0].probabilities[0], expected, atol=1e-6)
+    np.testing.assert_allclose(steps[0].probabilities.sum(1), 1, atol=1e-5)
     assert np.abs(steps[0].probabilities[1] - expected).max() > 1e-4
     assert all(step.probabilities is None for step in steps[1:])
 
 
-def test_one_row_can_be_stopped_while_the_other_goes_on():
+# Stopping
+
+
+def test_a_stopped_row_gains_nothing_more_while_the_other_goes_on():
+    model = endless_model()
+    whole = all_tokens(generate(model, ["hello", "you"], max_new_tokens=12), 2)
+    gate, stops = Gate(model), Stops(2)
+    stream = generate(model, ["hello", "you"], max_new_tokens=12, stops=stops)
+    gate.let(3)
+    seen = [next(stream) for _ in range(3)]
+    stops.stop(0)
+    gate.let(9)
+    seen += list(stream)
+    # The forward that runs when the row is stopped may still be told.
+    assert tokens(seen, 0) == whole[0][: len(tokens(seen, 0))]
+    assert len(tokens(seen, 0)) <= 4
+    assert tokens(seen, 1) == whole[1]
+    assert seen[4].ended == (True, False)
+
+
+def test_all_rows_stop_within_a_step():
+    model = endless_model()
+    gate, stops = Gate(model), Stops(2)
+    stream = generate(model, ["hello", "you"], max_new_tokens=100, stops=stops)
+    gate.let(3)
+    seen = [next(stream) for _ in range(3)]
+    stops.stop()
+    gate.let(100)
+    seen += list(stream)
+    assert len(seen) <= 4
+    assert gate.forwards <= 4
+
+
+def test_closing_a_reply_ends_its_work_within_a_step():
+    model = endless_model()
+    gate = Gate(model)
+    stream = generate(model, ["hello"], max_new_tokens=100)
+    gate.let(2)
+    next(stream)
+    next(stream)
+    gate.let(100)
+    stream.close()
+    assert gate.forwards <= 4
+
+
+def test_whatever_the_forward_raises_reaches_the_reader():
     model = fresh_model()
-    model.network.generation_config.eos_token_id = None
-    stops = Stops(2)
-    seen = []
-    for step in generate(model, ["hello"] * 2, max_new_tokens=40, stops=stops, temperature=3):
-        seen.append(step)
-        if step.index == 3:
-            stops.stop(0)
-    gained = [sum(step.tokens[row] is not None for step in seen) for row in (0, 1)]
-    assert 4 <= gained[0] < 40
-    assert gained[1] > gained[0]
+
+    def fail(module, inputs):
+        raise ZeroDivisionError("on purpose")
+
+    model.network.lm_head.register_forward_pre_hook(fail)
+    with pytest.raises(ZeroDivisionError, match="on purpose"):
+        list(generate(model, ["hello"], max_new_tokens=3))
 
 
-def test_all_rows_can_be_stopped_at_once():
-    model = tiny_model()
-    stops = Stops(2)
-    count = 0
-    for _ in generate(model, ["hello", "you"], max_new_tokens=200, stops=stops):
-        count += 1
-        stops.stop()
-    assert count < 200
+# A checkpoint's own generation settings
 
 
 def test_a_checkpoints_own_generation_settings_do_not_leak_in():
-    plain = tiny_model()
+    expected = tokens(generate(tiny_model(), ["hello there"], max_new_tokens=12))
     changed = fresh_model()
     config = changed.network.generation_config
-    config.do_sample, config.temperature, config.top_k, config.top_p = True, 5.0, 3, 0.5
-    config.repetition_penalty, config.no_repeat_ngram_size, config.max_length = 3.0, 1, 5
-    config.suppress_tokens = list(range(50, 120))
-    expected = tokens(generate(plain, ["hello there"], max_new_tokens=12))
+    config.update(
+        do_sample=True,
+        temperature=5.0,
+        top_k=3,
+        top_p=0.5,
+        min_p=0.2,
+        repetition_penalty=3.0,
+        no_repeat_ngram_size=1,
+        max_length=5,
+        min_length=200,
+        num_beams=3,
+        num_return_sequences=2,
+        suppress_tokens=list(range(50, 120)),
+        begin_suppress_tokens=list(range(120, 200)),
+        forced_eos_token_id=7,
+        renormalize_logits=True,
+        output_hidden_states=True,
+        output_scores=True,
+        return_dict_in_generate=True,
+        use_cache=False,
+        cache_implementation="static",
+        prompt_lookup_num_tokens=3,
+        stop_strings=["a", "e"],
+        max_time=1e-6,
+        penalty_alpha=0.6,
+        watermarking_config={"bias": 50.0},
+        guidance_scale=3.0,
+    )
     assert tokens(generate(changed, ["hello there"], max_new_tokens=12)) == expected
+    drawn = {"temperature": 1.5, "top_p": 0.9, "seeds": 3, "max_new_tokens": 8}
+    ours = tokens(generate(tiny_model(), ["hello there"], **drawn))
+    assert tokens(generate(changed, ["hello there"], **drawn)) == ours
 
 
-def test_characters_are_shown_whole():
+def test_every_generation_setting_of_transformers_is_known():
+    # A setting that a new version of transformers brings shows up here.
+    given_by_decode = {"max_new_tokens", "eos_token_id", "pad_token_id"}
+    only_in_sampling_or_beams = {
+        "top_h", "epsilon_cutoff", "eta_cutoff", "early_stopping", "length_penalty",
+        "diversity_penalty", "num_beam_groups", "low_memory",
+    }  # fmt: skip
+    only_with_an_assistant = {
+        "num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold",
+        "max_matching_ngram_size", "assistant_lookbehind", "target_lookbehind",
+        "assistant_ensemble_weight", "speculation_type",
+    }  # fmt: skip
+    without_effect_here = {
+        "bos_token_id", "decoder_start_token_id", "continuous_batching_config",
+        "_from_model_config", "transformers_version",
+    }  # fmt: skip
+    known = given_by_decode | only_in_sampling_or_beams | only_with_an_assistant
+    known |= without_effect_here | decoding._PLAIN_GREEDY.keys()
+    assert GenerationConfig().to_dict().keys() - known == set()
+
+
+def test_a_models_second_end_token_ends_a_reply_too():
+    model = saying(fresh_model(), [100, 101, 42, 103])
+    model.network.generation_config.eos_token_id = [1, 42]
+    steps = list(generate(model, ["hello"], max_new_tokens=4))
+    assert tokens(steps) == [100, 101, 42]
+    assert steps[-1].ended == (True,)
+    assert steps[-1].texts == ("",)
+
+
+# Text
+
+
+@settings(max_examples=30)
+@given(text=st.text(st.characters(codec="utf-8"), max_size=8))
+def test_characters_that_span_tokens_are_shown_whole(text):
     model = tiny_model()
-    for seed in range(5):
-        steps = generate(model, ["é ü 漢"], max_new_tokens=60, temperature=1.5, seeds=seed)
-        pieces = [step.texts[0] for step in steps]
-        assert not any(piece.endswith("\ufffd") for piece in pieces)
+    row = _RowText(model)
+    encoded = model.tokenizer(text, add_special_tokens=False)["input_ids"]
+    pieces = [row.gain(token) for token in encoded]
+    assert "".join(pieces) == text.rstrip("\ufffd")
+    if "\ufffd" not in text:
+        assert not any("\ufffd" in piece for piece in pieces)
+
+
+def test_a_streamed_reply_shows_no_broken_character():
+    wanted = "é 漢字 👩‍🚀!"
+    script = tiny_tokenizer()(wanted, add_special_tokens=False)["input_ids"]
+    model = saying(fresh_model(), script)
+    pieces = [step.texts[0] for step in generate(model, ["hello"], max_new_tokens=len(script))]
+    assert "".join(pieces) == wanted
+    assert not any("\ufffd" in piece for piece in pieces)
+    assert len(pieces) > len(wanted)
+
+
+def test_a_reply_that_ends_within_a_character_leaves_the_broken_part_out():
+    script = tiny_tokenizer()("a漢", add_special_tokens=False)["input_ids"][:-1]
+    model = saying(fresh_model(), script)
+    assert texts(generate(model, ["hello"], max_new_tokens=len(script)), 1) == ["a"]
+
+
+# Bad input
 
 
 def test_bad_input_is_said_at_the_call_and_not_at_the_first_step():
     model = tiny_model()
     other = Ablation.units(tiny_model("bloom").anatomy, ["L0.mlp.0"])
-    with pytest.raises(PromptError, match="shorten the chat"):
-        generate(model, ["word " * 100], max_new_tokens=10)
     with pytest.raises(OptionError, match="at least one chat"):
         generate(model, [])
-    with pytest.raises(OptionError, match="one of each|give one"):
-        generate(model, ["a", "b"], [None])
-    with pytest.raises(OptionError, match="at least 1"):
+    with pytest.raises(OptionError, match="give one of each"):
+        generate(model, ["a", "b"], [None], max_new_tokens=4)
+    with pytest.raises(OptionError, match="give one of each"):
+        generate(model, ["a", "b"], seeds=[1, 2, 3], max_new_tokens=4)
+    with pytest.raises(OptionError, match="64 bits"):
+        generate(model, ["a"], seeds=2**70, max_new_tokens=4)
+    with pytest.raises(OptionError, match="ask for at least 1"):
         generate(model, ["a"], max_new_tokens=0)
-    with pytest.raises(OptionError, match="temperature"):
-        generate(model, ["a"], temperature=-1)
-    with pytest.raises(OptionError, match="top_p"):
-        generate(model, ["a"], top_p=0)
+    for temperature in (-1.0, float("nan")):
+        with pytest.raises(OptionError, match="temperature"):
+            generate(model, ["a"], temperature=temperature, max_new_tokens=4)
+    for top_p in (0.0, -0.5, 1.5, float("nan")):
+        with pytest.raises(OptionError, match="top_p"):
+            generate(model, ["a"], top_p=top_p, max_new_tokens=4)
+    with pytest.raises(OptionError, match=r"make them with Stops\(2\)"):
+        generate(model, ["a", "b"], stops=Stops(1), max_new_tokens=4)
     with pytest.raises(AblationError, match="another model"):
-        generate(model, ["a"], [other])
+        generate(model, ["a"], [other], max_new_tokens=4)
 
 
-def test_many_replies_keep_their_order():
+def test_a_chat_that_does_not_fit_the_context_is_refused_at_the_call():
     model = tiny_model()
-    chats = ["one", "a longer one", "the longest of all of these", "x"]
-    alone = [reply_all(model, [chat], max_new_tokens=6)[0] for chat in chats]
-    assert reply_all(model, chats, max_new_tokens=6) == alone
+    used = len(render_prompt(model, "word"))
+    last = list(generate(endless_model(), ["word"], max_new_tokens=CONTEXT - used))
+    assert len(last) == CONTEXT - used
+    with pytest.raises(PromptError, match=f"reads at most {CONTEXT}; shorten the chat"):
+        generate(model, ["word"], max_new_tokens=CONTEXT - used + 1)
+    with pytest.raises(PromptError, match="shorten the chat"):
+        reply_all(model, ["word", "word " * 60], max_new_tokens=4)

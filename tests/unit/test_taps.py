@@ -346,7 +346,9 @@ def test_a_reply_is_refused_where_a_masked_sites_tap_does_not_fire(break_it):
     break_it(model)
     with pytest.raises(AblationError, match=r"did not act at L1\.mlp:"):
         list(generate(model, ["hello", "you"], [None, cut], max_new_tokens=3))
-    shown = generate(model, ["hello"], [Ablation.units(model.anatomy, ["L0.mlp.2"])])
+    shown = generate(
+        model, ["hello"], [Ablation.units(model.anatomy, ["L0.mlp.2"])], max_new_tokens=4
+    )
     assert next(shown).tokens[0] is not None  # the sites that still work still serve
     shown.close()
 
@@ -381,7 +383,10 @@ def test_a_reply_is_refused_at_the_step_in_which_a_tap_falls_silent():
 
 def test_an_ablated_block_in_which_nothing_ran_is_an_error():
     model = tiny_model()
-    with pytest.raises(AblationError, match="did not act"), ablated(model, drawn_ablation(model, 1)):
+    with (
+        pytest.raises(AblationError, match="did not act"),
+        ablated(model, drawn_ablation(model, 1)),
+    ):
         pass
 
 
@@ -392,7 +397,9 @@ def test_a_network_whose_projection_is_never_called_is_refused():
     def bypass(network) -> None:
         network.model.layers[1].mlp.forward = lambda x: x
 
-    with pytest.raises(ModelError, match=r"L1\.mlp \(model\.layers\.1\.mlp\.down_proj\) saw nothing"):
+    with pytest.raises(
+        ModelError, match=r"L1\.mlp \(model\.layers\.1\.mlp\.down_proj\) saw nothing"
+    ):
         fresh_model(change=bypass)
 
 

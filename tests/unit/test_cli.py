@@ -1,0 +1,157 @@
+"""The command line on a saved tiny model: exact output, exit statuses, nothing written on bad input."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from tiny_models import tiny_network, tiny_tokenizer
+
+from ssah_core.cli import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("cli")
+    tiny_network("llama").save_pretrained(place / "model")
+    tiny_tokenizer().save_pretrained(place / "model")
+    rows = [{"goal": f"do {n}", "target": "Sure, here is"} for n in range(5)]
+    (place / "safety.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (place / "utility.csv").write_text(
+        "question,answer\n" + "".join(f"what is {n},it is {n}\n" for n in range(6))
+    )
+    return place
+
+
+def score_arguments(folder, run) -> list[str]:
+    return [
+        "score", "--model", str(folder / "model"), "--safety", str(folder / "safety.jsonl"),
+        "--utility", str(folder / "utility.csv"), "--out", str(run), "--device", "cpu", "--json",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    place = folder / "run"
+    assert main(score_arguments(folder, place)) == 0
+    assert main(["roles", "--run", str(place), "--esu", "0.1", "--euu", "0.1", "--ru", "0.15"]) == 0
+    return place
+
+
+def test_score_prints_one_json_object(folder, tmp_path, capsys):
+    assert main(score_arguments(folder, tmp_path / "run")) == 0
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    assert list(result) == ["run", "units", "sites", "prompts", "tokens", "seconds"]
+    assert (result["units"], result["sites"], result["prompts"]) == (104, 4, 11)
+    assert isinstance(result["tokens"], int)
+    assert "not taken for a response" in captured.err
+
+
+def test_the_models_own_replies_are_kept_in_the_run(run):
+    from ssah_core import open_run
+
+    replies = [prompt.response for prompt in open_run(run).scores.safety_prompts.prompts]
+    assert len(replies) == 5
+    assert all(reply is not None and "Sure, here is" not in reply for reply in replies)
+
+
+def test_roles_print_counts_and_layers_and_are_saved(run, capsys):
+    from ssah_core import open_run
+
+    arguments = ["roles", "--run", str(run), "--esu", "0.1", "--euu", "0.2", "--ru", "0.15"]
+    assert main([*arguments, "--tokens", "all", "--kinds", "mlp", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["counts"] == {"ESU": 10, "EUU": 20, "CU": 59, "RU": 15}
+    assert [(row["layer"], row["kind"]) for row in result["layers"]] == [
+        (0, "attn"),
+        (0, "mlp"),
+        (1, "attn"),
+        (1, "mlp"),
+    ]
+    assert open_run(run).roles.counts == result["counts"]
+    assert open_run(run).roles.kinds == "mlp"
+
+
+def chat_arguments(folder, run, *more: str) -> list[str]:
+    model = str(folder / "model")
+    return ["chat", "--model", model, "--run", str(run), "--device", "cpu", "--json", *more]
+
+
+def test_chat_prints_both_replies(folder, run, capsys):
+    ask = ("--ablate", "ESU", "--prompt", "hello", "--max-new-tokens", "6")
+    assert main(chat_arguments(folder, run, *ask)) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert list(result) == ["original", "ablated", "units_ablated"]
+    assert result["units_ablated"] == 10
+    assert main(chat_arguments(folder, run, *ask, "--fill", "mean", "--random-seed", "3")) == 0
+    by_name = ("--ablate", "L0.mlp.3,L1.attn.0", "--prompt", "hello", "--fill", "mean")
+    capsys.readouterr()
+    assert main(chat_arguments(folder, run, *by_name)) == 0
+    assert json.loads(capsys.readouterr().out)["units_ablated"] == 2
+
+
+def test_chat_without_a_prompt_is_interactive(folder, run, capsys, monkeypatch):
+    typed = iter(["hello", "", "and you?"])
+
+    def type_next(_: str) -> str:
+        try:
+            return next(typed)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("builtins.input", type_next)
+    arguments = [part for part in chat_arguments(folder, run) if part != "--json"]
+    assert main([*arguments, "--ablate", "ESU", "--max-new-tokens", "4"]) == 0
+    assert capsys.readouterr().out.count("Original:") >= 2
+
+
+BAD = {
+    "no such model": ["models", "--model", "nowhere"],
+    "a role that is none": ["chat", "--ablate", "XSU", "--prompt", "x"],
+    "an unknown unit": ["chat", "--ablate", "L9.mlp.1", "--prompt", "x"],
+    "a fill that is none": ["chat", "--ablate", "ESU", "--fill", "warm", "--prompt", "x"],
+    "shares above one": ["roles", "--esu", "0.9", "--euu", "0.9", "--ru", "0"],
+    "a negative share": ["roles", "--esu", "-0.1", "--euu", "0", "--ru", "0"],
+    "tokens that are none": ["roles", "--esu", "0", "--euu", "0", "--ru", "0", "--tokens", "some"],
+}
+
+
+@pytest.mark.parametrize("arguments", BAD.values(), ids=BAD.keys())
+def test_bad_input_exits_with_2_and_one_line(folder, run, arguments, capsys):
+    before = sorted(path.name for path in run.iterdir())
+    if arguments[0] == "chat":
+        arguments = chat_arguments(folder, run, *arguments[1:])
+    elif arguments[0] == "roles":
+        arguments = [*arguments, "--run", str(run)]
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.strip().splitlines()) == 1
+    assert sorted(path.name for path in run.iterdir()) == before
+
+
+def test_a_bad_prompt_file_leaves_no_run(folder, tmp_path, capsys):
+    (tmp_path / "empty.csv").write_text("")
+    arguments = score_arguments(folder, tmp_path / "run")
+    arguments[4] = str(tmp_path / "empty.csv")
+    assert main(arguments) == 2
+    assert "is empty" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_options_are_one_line_too():
+    done = subprocess.run(
+        [sys.executable, "-m", "ssah_core", "score"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["models", "score", "roles", "chat", "organism train"])
+def test_every_commands_help_shows_an_example(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), "--help"])
+    assert ended.value.code == 0
+    assert f"python -m ssah_core {command}" in capsys.readouterr().out
