@@ -29,6 +29,8 @@ def main() -> None:
     start = first_screen(1 if options.smoke else 3)
     lines += [start] if start else []
     print(_table(lines))
+    if options.smoke:
+        print("\nTiny sizes: this proves that every line runs; the figures mean nothing.")
     if start is None:
         print("\nNot measured: the start of the app, which needs chromium.")
     if options.json:

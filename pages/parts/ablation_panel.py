@@ -38,9 +38,15 @@ class Choice:
 
 def choose_ablation(run: Run) -> Choice:
     """Draw the panel and read it."""
+    for key, value in (("roles", []), ("strongest", 100), ("random", False)):
+        st.session_state.setdefault(key, value)
     with st.container(border=True):
-        _presets()
-        left, middle, right = st.columns([2, 2, 1.4], vertical_alignment="bottom")
+        with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+            for label, (preset, control) in _PRESETS.items():
+                st.button(label, on_click=_apply_preset, args=(preset, control))
+            with st.popover("More options", icon=":material/tune:", type="tertiary"):
+                seed, fill, shares, tokens, kinds = _more(run)
+        left, right = st.columns([1, 1], gap="large", vertical_alignment="top")
         with left:
             roles: list[Role] = st.pills(
                 "Switch off the units of these roles",
@@ -49,25 +55,21 @@ def choose_ablation(run: Run) -> Choice:
                 key="roles",
                 help="  \n".join(f"**{role}** {meaning}" for role, meaning in MEANINGS.items()),
             )
-        with middle:
-            strongest = st.slider(
-                "How many of them, strongest first",
-                0,
-                100,
-                100,
-                5,
-                format="%d%%",
-                key="strongest",
-                help="100% switches off every unit of the chosen roles.",
-            )
-        with right:
             random = st.toggle(
                 "As many random units instead",
                 key="random",
                 help="The control: if random units do the same, the role explains nothing.",
             )
-        with st.popover("More options"):
-            seed, fill, shares, tokens, kinds = _more(run)
+        with right:
+            strongest = st.slider(
+                "How many of them, strongest first",
+                0,
+                100,
+                step=5,
+                format="%d%%",
+                key="strongest",
+                help="100% switches off every unit of the chosen roles.",
+            )
     return Choice(tuple(roles), strongest, random, seed, fill, shares, tokens, kinds)
 
 
@@ -92,12 +94,6 @@ def in_words(choice: Choice, cut: Ablation | None) -> str:
     filled = "" if choice.fill == "zero" else ", filled with their mean"
     share = cut.count / cut.anatomy.units
     return f"{what} off: {cut.count:,} of {cut.anatomy.units:,} units ({share:.1%}){filled}"
-
-
-def _presets() -> None:
-    with st.container(horizontal=True, gap="small"):
-        for label, (roles, random) in _PRESETS.items():
-            st.button(label, on_click=_apply_preset, args=(roles, random))
 
 
 def _apply_preset(roles: list[Role], random: bool) -> None:

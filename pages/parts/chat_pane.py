@@ -98,7 +98,7 @@ def _stream(
 
 def _panes(turn: Turn) -> list[DeltaGenerator]:
     """Draw the question and the frames of both replies; returns where the replies go."""
-    with st.chat_message("user"):
+    with st.chat_message("user", avatar=":material/person:"):
         st.text(turn.prompt)
     places = []
     for column, title in zip(st.columns(2), ("Original", turn.label), strict=True):

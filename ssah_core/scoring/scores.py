@@ -26,7 +26,6 @@ def check_tokens(tokens: str) -> Tokens:
     raise OptionError(f"tokens='{tokens}' is not a choice; use {', '.join(TOKEN_CHOICES)}.")
 
 
-
 @dataclass(frozen=True, eq=False)
 class TokenMoments:
     """The moments of one prompt set: its prompt tokens and its response tokens apart, per channel."""

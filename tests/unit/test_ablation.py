@@ -10,7 +10,7 @@ from tiny_models import tiny_model
 
 from ssah_core import Ablation, ablated, assign_roles
 from ssah_core.ablation import check_fill, compile_rows
-from ssah_core.errors import AblationError, OptionError
+from ssah_core.errors import AblationError
 
 ANATOMY = made_anatomy(layers=4, heads=4, channels=40)
 
@@ -213,8 +213,3 @@ def test_an_ablation_of_another_anatomy_is_refused():
         compile_rows(model, [None, drawn(0)])
     with pytest.raises(AblationError, match="made for another model"), ablated(model, drawn(0)):
         pass
-
-
-def test_a_role_that_is_none_is_refused():
-    with pytest.raises(OptionError, match="is not a role"):
-        Ablation.of(some_roles(), ["ESU", *["XYZ"]][1:])
