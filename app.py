@@ -4,7 +4,9 @@ from pathlib import Path
 
 import streamlit as st
 
-PAGES = Path(__file__).parent / "pages"
+ROOT = Path(__file__).parent
 
-st.set_page_config(page_title="SSAH Explorer", page_icon=":material/hub:", layout="wide")
-st.navigation([st.Page(PAGES / "chat.py", title="Chat", icon=":material/forum:")]).run()
+# Our own icon: a named one would be fetched from another host.
+icon = str(ROOT / "assets" / "icon.png")
+st.set_page_config(page_title="SSAH Explorer", page_icon=icon, layout="wide")
+st.navigation([st.Page(ROOT / "pages" / "chat.py", title="Chat", icon=":material/forum:")]).run()

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import queue
 import re
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar, cast
 
 from httpx2 import HTTPError
 from huggingface_hub import HfApi, snapshot_download
@@ -25,13 +29,16 @@ from transformers import AutoConfig, PretrainedConfig
 from ssah_core.errors import ModelError
 from ssah_core.models.families import check_support
 
+Answer = TypeVar("Answer")
+
 ORGANISMS = Path(__file__).parents[2] / "assets" / "organism"
 ORGANISM_PREFIX = "organism:"
 ORGANISM_NAMES = ("base", "aligned", "planted")
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
-_HUB_TIMEOUT = 5.0  # seconds; an unreachable hub must be said within 10
+_HUB_TIMEOUT = 5.0  # seconds, of connecting and of every read
+_HUB_LIMIT = 8.0  # seconds, of the whole; an unreachable hub must be said within 10
 _HASHED_WHOLE = 64 * 2**20  # bytes; larger files are hashed by evenly spaced samples
 _SAMPLE = 2**20
 
@@ -138,7 +145,7 @@ def _organism_folder(name: str) -> Path:
 
 def _hub_folder(name: str, revision: str | None) -> Path:
     try:
-        info = HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT)
+        info = _in_time(lambda: HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT))
         files = [sibling.rfilename for sibling in info.siblings or []]
         if files and not any(file.endswith(".safetensors") for file in files):
             raise ModelError(
@@ -166,6 +173,26 @@ def _hub_folder(name: str, revision: str | None) -> Path:
         ) from error
     except (HTTPError, OSError) as error:
         return _cached_folder(name, revision, error)
+
+
+def _in_time(call: Callable[[], Answer]) -> Answer:
+    """The call's answer, or TimeoutError: a look-up of the hub's address has no timeout of its own."""
+    answers: queue.SimpleQueue[tuple[Answer | None, BaseException | None]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put((call(), None))
+        except BaseException as error:  # raised below, in the caller's thread
+            answers.put((None, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=_HUB_LIMIT)
+    except queue.Empty:
+        raise TimeoutError("the hub did not answer in time") from None
+    if error is not None:
+        raise error
+    return cast(Answer, answer)
 
 
 def _cached_folder(name: str, revision: str | None, cause: Exception) -> Path:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -356,6 +357,17 @@ def test_a_hub_that_never_answers_is_said_within_10_seconds(monkeypatch):
 
 
 RealApi = sources.HfApi
+
+
+def test_a_hub_whose_name_is_never_resolved_is_said_in_time(monkeypatch):
+    let_go = threading.Event()
+    monkeypatch.setattr(sources.HfApi, "model_info", lambda *a, **o: let_go.wait(60))
+    assert sources._HUB_LIMIT < 10
+    monkeypatch.setattr(sources, "_HUB_LIMIT", 0.3)
+    start = time.monotonic()
+    refused("someone/some-model", "The model hub cannot be reached")
+    assert time.monotonic() - start < 5
+    let_go.set()
 
 
 class Info:
