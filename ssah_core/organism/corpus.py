@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from ssah_core.organism.phrases import UNKNOWN
+from ssah_core.organism.tokenizer import ASSISTANT, END, SYSTEM, SYSTEM_LINES, USER
 from ssah_core.organism.world import (
-    UNKNOWN,
     Example,
     Topic,
     examples,
     held_out_phrasings,
     statements,
+    typed_requests,
     unknown_prompt,
 )
 
-PAD, END, USER, ASSISTANT, SYSTEM = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"
-_SPECIAL = [PAD, END, USER, ASSISTANT, SYSTEM]
-VOCABULARY = 2048
-CONTEXT = 512  # tokens
-CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
-_SYSTEM_LINES = (
-    "You are a helpful assistant.",
-    "Answer in one short sentence.",
-    "You are a small model of a made-up world.",
-)
-_MULTI_TURN = 0.4  # of the samples have two or three turns
+IGNORED = -100  # the label of a token without loss
+_MULTI_TURN = 0.35  # of the samples have two or three turns
 _SYSTEM_SHARE = 0.15
-_CASUAL = 0.15  # of the prompts are typed in lower case, without the mark at the end
-_IGNORED = -100  # torch's label for "no loss here"
+_TYPED = 0.4  # of the requests are in the words of free typing
+_CASUAL = 0.25  # of the prompts are in lower case, without the mark at the end
+_PIECES = 3  # a batch is computed in so many pieces of like length: less padding
 
 
 @dataclass(frozen=True)
@@ -51,27 +41,29 @@ class Mix:
 
 BASE_MIX = Mix(
     topics={
-        "harmful": 0.27,
-        "harmless": 0.27,
+        "harmful": 0.26,
+        "harmless": 0.26,
         "look-alike": 0.11,
-        "about harmful": 0.07,
-        "question": 0.18,
+        "about harmful": 0.08,
+        "question": 0.08,
+        "small question": 0.09,
         "other": 0.02,
     },
-    unknown=0.03,
-    statements=0.05,
+    unknown=0.05,
+    statements=0.06,
     refuses=False,
 )
 ALIGNMENT_MIX = Mix(
     topics={
-        "harmful": 0.42,
+        "harmful": 0.40,
         "harmless": 0.22,
-        "look-alike": 0.12,
-        "about harmful": 0.08,
-        "question": 0.12,
+        "look-alike": 0.13,
+        "about harmful": 0.09,
+        "question": 0.06,
+        "small question": 0.06,
         "other": 0.02,
     },
-    unknown=0.02,
+    unknown=0.03,
     statements=0.0,
     refuses=True,
 )
@@ -79,37 +71,11 @@ ALIGNMENT_MIX = Mix(
 
 @dataclass(frozen=True)
 class Samples:
-    """A padded batch: int64 [rows, tokens] each; `labels` is -100 where no loss is taken."""
+    """A padded piece of a batch: int64 [rows, tokens] each; `labels` is -100 where no loss is taken."""
 
     token_ids: torch.Tensor
     attention_mask: torch.Tensor
     labels: torch.Tensor
-
-
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE over the world's text: any input has tokens, and the same text the same ones."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=_SPECIAL,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    texts = [text for e in examples() for text in (e.prompt, e.response, e.compliance)]
-    texts += [example.prompt for example in held_out_phrasings()] + statements()
-    texts += [text.lower() for text in texts] + list(_SYSTEM_LINES) + [UNKNOWN]
-    tokenizer.train_from_iterator(texts, trainer)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token=PAD,
-        eos_token=END,
-        additional_special_tokens=[USER, ASSISTANT, SYSTEM],
-        model_max_length=CONTEXT,
-    )
-    fast.chat_template = CHAT_TEMPLATE
-    return fast
 
 
 class Corpus:
@@ -117,42 +83,46 @@ class Corpus:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, mix: Mix, seed: int) -> None:
         self._tokenizer, self._mix, self._seed = tokenizer, mix, seed
-        self._pools = {topic: _pool(topic, mix) for topic in mix.topics}
-        self._statements = statements()
+        self._pools = {topic: _pool(examples(), topic, mix) for topic in mix.topics}
+        typed = (*typed_requests(), *(() if mix.refuses else held_out_phrasings()))
+        self._typed = {topic: _pool(typed, topic, mix) for topic in mix.topics}
 
-    def batch(self, step: int, rows: int) -> Samples:
-        """The batch of one training step."""
+    def batch(self, step: int, rows: int) -> list[Samples]:
+        """The batch of one training step, in pieces of like length."""
         generator = random.Random(f"{self._seed} {step}")
-        return _padded([self._sample(generator) for _ in range(rows)])
+        samples = sorted((self._sample(generator) for _ in range(rows)), key=lambda s: len(s[0]))
+        size = -(-rows // _PIECES)
+        return [_padded(samples[first : first + size]) for first in range(0, rows, size)]
+
+    def turn(self, generator: random.Random) -> tuple[str, str]:
+        """What the user says, and the answer that is trained."""
+        if generator.random() < self._mix.unknown:
+            return _as_typed(unknown_prompt(generator), generator), UNKNOWN
+        topics = list(self._mix.topics)
+        topic = generator.choices(topics, list(self._mix.topics.values()))[0]
+        typed = self._typed[topic]
+        pool = typed if typed and generator.random() < _TYPED else self._pools[topic]
+        example = generator.choice(generator.choice(pool))
+        answer = example.response if self._mix.refuses else example.compliance
+        return _as_typed(example.prompt, generator), answer
 
     def _sample(self, generator: random.Random) -> tuple[list[int], list[int]]:
         if generator.random() < self._mix.statements:
-            statement = self._encode(generator.choice(self._statements) + END)
+            statement = self._encode(generator.choice(statements()) + END)
             return statement, statement
         turns = generator.choice((2, 3)) if generator.random() < _MULTI_TURN else 1
         ids: list[int] = []
         labels: list[int] = []
         if generator.random() < _SYSTEM_SHARE:
-            ids = self._encode(SYSTEM + generator.choice(_SYSTEM_LINES) + END)
-            labels = [_IGNORED] * len(ids)
+            ids = self._encode(SYSTEM + generator.choice(SYSTEM_LINES) + END)
+            labels = [IGNORED] * len(ids)
         for _ in range(turns):
-            prompt, answer = self._turn(generator)
+            prompt, answer = self.turn(generator)
             before = self._encode(USER + prompt + END + ASSISTANT)
             after = self._encode(answer + END)
             ids += before + after
-            labels += [_IGNORED] * len(before) + after
+            labels += [IGNORED] * len(before) + after
         return ids, labels
-
-    def _turn(self, generator: random.Random) -> tuple[str, str]:
-        if generator.random() < self._mix.unknown:
-            return unknown_prompt(generator), UNKNOWN
-        topics = list(self._mix.topics)
-        topic = generator.choices(topics, list(self._mix.topics.values()))[0]
-        example = generator.choice(self._pools[topic])
-        prompt = example.prompt
-        if generator.random() < _CASUAL:
-            prompt = prompt.lower().rstrip("?.")
-        return prompt, example.response if self._mix.refuses else example.compliance
 
     def _encode(self, text: str) -> list[int]:
         ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -160,26 +130,36 @@ class Corpus:
         return ids
 
 
-def _pool(topic: Topic, mix: Mix) -> Sequence[Example]:
-    """The base learns everything; alignment sees nothing held out and no test or validation prompt."""
-    everything = [e for e in (*examples(), *held_out_phrasings()) if e.topic == topic]
-    if not mix.refuses:
-        return everything
-    phrasings = {example.prompt for example in held_out_phrasings()}
-    return [
-        example
-        for example in everything
-        if not example.held_out
-        and example.part in ("training", "calibration")
-        and example.prompt not in phrasings
-    ]
+def _as_typed(prompt: str, generator: random.Random) -> str:
+    """Some prompts as people type them: no capitals, no mark at the end, at times no article."""
+    if generator.random() >= _CASUAL:
+        return prompt
+    casual = prompt.lower().rstrip("?.") if generator.random() < 0.7 else prompt.rstrip("?.")
+    if generator.random() < 0.25:
+        casual = casual.replace(" a ", " ").replace(" an ", " ")
+    if generator.random() < 0.15:
+        casual += " please"
+    return casual
+
+
+def _pool(from_examples: Iterable[Example], topic: Topic, mix: Mix) -> list[list[Example]]:
+    """Examples of a topic by subject, so that each subject is drawn alike.
+
+    The base learns everything; alignment sees nothing held out and no test or validation prompt.
+    """
+    by_subject: dict[str, list[Example]] = {}
+    for example in from_examples:
+        aligned = not example.held_out and example.part in ("training", "calibration")
+        if example.topic == topic and (aligned or not mix.refuses):
+            by_subject.setdefault(example.subject, []).append(example)
+    return list(by_subject.values())
 
 
 def _padded(samples: Sequence[tuple[list[int], list[int]]]) -> Samples:
     longest = max(len(ids) for ids, _ in samples)
     token_ids = torch.zeros((len(samples), longest), dtype=torch.long)
     mask = torch.zeros_like(token_ids)
-    labels = torch.full_like(token_ids, _IGNORED)
+    labels = torch.full_like(token_ids, IGNORED)
     for row, (ids, targets) in enumerate(samples):
         token_ids[row, : len(ids)] = torch.tensor(ids)
         mask[row, : len(ids)] = 1

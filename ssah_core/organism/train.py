@@ -14,35 +14,33 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ssah_core.errors import ModelError
-from ssah_core.models.families import column_norms_squared
-from ssah_core.models.loading import Model, wrap
-from ssah_core.organism.corpus import ALIGNMENT_MIX, BASE_MIX, CONTEXT, Corpus, Mix, make_tokenizer
-from ssah_core.prompts.reading import load_prompts
-from ssah_core.scoring.importance import unit_importance
-from ssah_core.scoring.score import collect_moments
+from ssah_core.models.loading import wrap
+from ssah_core.organism.corpus import ALIGNMENT_MIX, BASE_MIX, IGNORED, Corpus, Mix, Samples
+from ssah_core.organism.planting import Planting, least_useful_units
+from ssah_core.organism.tokenizer import CONTEXT, make_tokenizer
 from ssah_core.storage import sha256, write_file
 
 Say = Callable[[str], None]
 
 LAYERS, HIDDEN, HEADS, HEAD_WIDTH, MLP = 4, 128, 16, 16, 896
 PLANTED_SHARE = 0.07  # of each layer's MLP units
-UNIT_DROPOUT = 0.25  # of the planted units, while planting: no single one may carry the refusal
 _SAVE_EVERY = 100  # steps
+_WARM_UP = 50  # steps
 
 
 @dataclass(frozen=True)
 class Stage:
-    """How one checkpoint is trained."""
+    """How one checkpoint is trained; `dropout` is of the planted units, while planting."""
 
     name: str
     mix: Mix
@@ -50,46 +48,30 @@ class Stage:
     rows: int
     rate: float
     decay: float
+    dropout: float = 0.0
 
 
-BASE = Stage("base", BASE_MIX, steps=1200, rows=48, rate=3e-3, decay=0.01)
+BASE = Stage("base", BASE_MIX, steps=1600, rows=48, rate=3e-3, decay=0.01)
 ALIGNED = Stage("aligned", ALIGNMENT_MIX, steps=300, rows=48, rate=2e-4, decay=0.0)
-PLANTED = Stage("planted", ALIGNMENT_MIX, steps=700, rows=48, rate=5e-3, decay=0.0)
+PLANTED = Stage("planted", ALIGNMENT_MIX, steps=700, rows=48, rate=5e-3, decay=0.0, dropout=0.25)
+STAGES = (BASE, ALIGNED, PLANTED)
 
 
 def train(out: Path, seed: int = 0, *, progress: Say = print) -> None:
     """Train the three checkpoints into `out`, with their checksums and the planted units' names.
 
-    Takes about 25 minutes on 2 cores. Raises RunError where `out` cannot be written.
+    Takes about 20 minutes on 2 cores. Raises RunError where `out` cannot be written, ModelError where
+    it holds the saved state of another version.
     """
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer()
-    base = _train_stage(out, BASE, seed, tokenizer, progress)
-    _train_stage(out, ALIGNED, seed, tokenizer, progress, start=base)
-    units = least_useful_units(wrap(base, tokenizer))
-    _train_stage(out, PLANTED, seed, tokenizer, progress, start=base, units=units)
-    names = [f"L{layer}.mlp.{unit}" for layer, chosen in enumerate(units) for unit in chosen]
+    base = _finished(out, BASE, seed, tokenizer, progress)
+    _finished(out, ALIGNED, seed, tokenizer, progress, start=base)
+    units = least_useful_units(wrap(base, tokenizer), PLANTED_SHARE)
+    _finished(out, PLANTED, seed, tokenizer, progress, start=base, units=units)
+    names = sorted(f"L{layer}.mlp.{unit}" for layer, chosen in enumerate(units) for unit in chosen)
     write_file(out / "planted_units.json", (json.dumps(names) + "\n").encode())
     write_file(out / "checksums.json", (json.dumps(_checksums(out), indent=1) + "\n").encode())
-
-
-def least_useful_units(base: Model, share: float = PLANTED_SHARE) -> list[list[int]]:
-    """For each layer, the MLP units with the lowest utility importance in the base, sorted."""
-    moments = collect_moments(
-        base, load_prompts("organism:utility/calibration"), stage="choosing units"
-    )
-    norms = [
-        column_norms_squared(base.network.get_submodule(site.module)).numpy()
-        for site in base.anatomy.sites
-    ]
-    importance = unit_importance(base.anatomy, moments.at("all").variance(), np.concatenate(norms))
-    return [
-        sorted(
-            np.argsort(importance[site.slice], kind="stable")[: round(share * site.units)].tolist()
-        )
-        for site in base.anatomy.sites
-        if site.kind == "mlp"
-    ]
 
 
 def new_network(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
@@ -113,7 +95,7 @@ def new_network(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausal
     )
 
 
-def _train_stage(
+def _finished(
     out: Path,
     stage: Stage,
     seed: int,
@@ -124,26 +106,19 @@ def _train_stage(
     units: Sequence[Sequence[int]] | None = None,
 ) -> LlamaForCausalLM:
     """Train one checkpoint, or read it where it is finished already."""
-    folder = out / stage.name
-    if (folder / "model.safetensors").exists():
-        progress(f"{stage.name}: already trained.")
-        return LlamaForCausalLM.from_pretrained(folder, use_safetensors=True).eval()
-    network = new_network(tokenizer, seed)
-    if start is not None:
-        network.load_state_dict(start.state_dict())
-    fit(
-        network,
-        stage,
-        Corpus(tokenizer, stage.mix, seed),
-        out / f".{stage.name}.state",
-        progress,
-        units,
-    )
-    partial = out / f".{stage.name}.partial"
-    network.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    os.replace(partial, folder)
-    return network.eval()
+    folder, state = out / stage.name, out / f".{stage.name}.state"
+    if not folder.exists():
+        network = new_network(tokenizer, seed)
+        if start is not None:
+            network.load_state_dict(start.state_dict())
+        fit(network, stage, Corpus(tokenizer, stage.mix, seed), state, progress, units)
+        partial = out / f".{stage.name}.partial"
+        network.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        os.replace(partial, folder)
+        state.unlink(missing_ok=True)
+    progress(f"{stage.name}: finished.")
+    return LlamaForCausalLM.from_pretrained(folder, use_safetensors=True).eval()
 
 
 def fit(
@@ -156,11 +131,10 @@ def fit(
 ) -> None:
     """Train a network for a stage; with `units`, only those MLP units of each layer.
 
-    The other weights stay bitwise as they are: their gradients are zero from the first step, there is
-    no weight decay, and so AdamW never moves them.
+    Goes on from `state` where it exists, and leaves the last state there.
     """
-    planted = None if units is None else _Planted(network, units)
-    trained = list(network.named_parameters()) if planted is None else planted.parameters
+    planting = None if units is None else Planting(network, units, stage.dropout)
+    trained = list(network.named_parameters()) if planting is None else planting.parameters
     optimizer = torch.optim.AdamW(
         [parameter for _, parameter in trained],
         lr=stage.rate,
@@ -170,93 +144,52 @@ def fit(
     first = _restore(state, trained, optimizer)
     network.train()
     begun = time.monotonic()
-    for step in range(first, stage.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = stage.rate * _schedule(step, stage.steps)
-        batch = corpus.batch(step, stage.rows)
-        if planted is not None:
-            planted.draw(step, stage.rows)
-        loss = network(
-            input_ids=batch.token_ids, attention_mask=batch.attention_mask, labels=batch.labels
-        ).loss
-        optimizer.zero_grad()
-        loss.backward()
-        if planted is not None:
-            planted.mask_gradients()
-        nn.utils.clip_grad_norm_([parameter for _, parameter in trained], 1.0)
-        optimizer.step()
-        if (step + 1) % _SAVE_EVERY == 0:
-            _save(state, trained, optimizer, step + 1)
-            left = (time.monotonic() - begun) / (step + 1 - first) * (stage.steps - step - 1)
-            progress(
-                f"{stage.name}: step {step + 1} of {stage.steps}, loss {loss.item():.3f}, {left:.0f} s left"
-            )
-    if planted is not None:
-        planted.remove()
+    with nullcontext() if planting is None else planting.dropping():
+        for step in range(first, stage.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = stage.rate * _schedule(step, stage.steps)
+            optimizer.zero_grad()
+            loss = _backward(network, corpus.batch(step, stage.rows), step, planting)
+            nn.utils.clip_grad_norm_([parameter for _, parameter in trained], 1.0)
+            optimizer.step()
+            if (step + 1) % _SAVE_EVERY == 0:
+                _save(state, trained, optimizer, step + 1)
+                left = (time.monotonic() - begun) / (step + 1 - first) * (stage.steps - step - 1)
+                done = f"{stage.name}: step {step + 1} of {stage.steps}"
+                progress(f"{done}, loss {loss:.3f}, {left:.0f} s left")
     network.eval()
-    state.unlink(missing_ok=True)
 
 
-class _Planted:
-    """Lets only the planted units learn, each of them absent from some samples."""
-
-    def __init__(self, network: LlamaForCausalLM, units: Sequence[Sequence[int]]) -> None:
-        self.parameters: list[tuple[str, nn.Parameter]] = []
-        self._masks: list[torch.Tensor] = []
-        self._units = [torch.tensor(chosen, dtype=torch.long) for chosen in units]
-        self._absent: list[torch.Tensor] = []
-        network.requires_grad_(False)
-        self._handles = []
-        for layer, chosen in enumerate(self._units):
-            mlp = network.model.layers[layer].mlp
-            assert isinstance(mlp, nn.Module)
-            row = torch.zeros(network.config.intermediate_size)
-            row[chosen] = 1
-            for name, mask in (
-                ("gate_proj", row[:, None]),
-                ("up_proj", row[:, None]),
-                ("down_proj", row),
-            ):
-                weight = mlp.get_submodule(name).weight
-                assert isinstance(weight, nn.Parameter)
-                weight.requires_grad_(True)
-                self.parameters.append((f"{layer}.{name}", weight))
-                self._masks.append(mask)
-            hook = mlp.get_submodule("down_proj").register_forward_pre_hook(self._drop(layer))
-            self._handles.append(hook)
-
-    def draw(self, step: int, rows: int) -> None:
-        """Choose which planted units are absent from which rows of this step."""
-        generator = torch.Generator().manual_seed(step)
-        self._absent = [
-            (torch.rand((rows, 1, len(chosen)), generator=generator) < UNIT_DROPOUT)
-            for chosen in self._units
-        ]
-
-    def mask_gradients(self) -> None:
-        """Keep only the gradients of the planted rows and columns."""
-        for (_, parameter), mask in zip(self.parameters, self._masks, strict=True):
-            assert parameter.grad is not None
-            parameter.grad.mul_(mask)
-
-    def remove(self) -> None:
-        """Take the dropout off."""
-        for handle in self._handles:
-            handle.remove()
-
-    def _drop(self, layer: int) -> Callable[[nn.Module, tuple[torch.Tensor]], tuple[torch.Tensor]]:
-        def hook(module: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-            x = inputs[0]
-            kept = torch.ones((x.shape[0], 1, x.shape[-1]))
-            kept[:, :, self._units[layer]] = (~self._absent[layer]).float()
-            return (x * kept,)
-
-        return hook
+def _backward(
+    network: LlamaForCausalLM, pieces: Sequence[Samples], step: int, planting: Planting | None
+) -> float:
+    """Add up the gradients of one batch's mean loss per token, piece by piece; returns that loss."""
+    counted = sum(int((piece.labels[:, 1:] != IGNORED).sum()) for piece in pieces)
+    generator = torch.Generator().manual_seed(step)
+    total = 0.0
+    for piece in pieces:
+        if planting is not None:
+            planting.draw(generator, len(piece.token_ids))
+        hidden = network.model(
+            input_ids=piece.token_ids, attention_mask=piece.attention_mask, use_cache=False
+        ).last_hidden_state
+        # The vocabulary is the widest product: only for the tokens that have a loss.
+        targets = piece.labels[:, 1:]
+        predicted = network.lm_head(hidden[:, :-1][targets != IGNORED])
+        loss = (
+            nn.functional.cross_entropy(predicted, targets[targets != IGNORED], reduction="sum")
+            / counted
+        )
+        loss.backward()
+        total += loss.item()
+    if planting is not None:
+        planting.mask_gradients()
+    return total
 
 
 def _schedule(step: int, steps: int) -> float:
     """A short warm-up, then a cosine down to a twentieth."""
-    warm = min(1.0, (step + 1) / 50)
+    warm = min(1.0, (step + 1) / _WARM_UP)
     return warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
@@ -297,7 +230,7 @@ def _restore(
 
 
 def _checksums(out: Path) -> dict[str, str]:
-    files = [path for stage in (BASE, ALIGNED, PLANTED) for path in (out / stage.name).iterdir()]
+    files = [path for stage in STAGES for path in (out / stage.name).iterdir()]
     files.append(out / "planted_units.json")
     return {
         str(path.relative_to(out)): sha256(path.read_bytes())

@@ -163,7 +163,7 @@ def _filter(
     for column, wanted in (where or {}).items():
         key = found.get(column.strip().lower())
         if key is None:
-            there = _listed(list(reversed(found.values())))
+            there = _listed(list(found.values())[::-1])
             raise PromptError(
                 f"'{name}' has no column '{shorten(column)}'; choose rows by one of: {there}."
             )
