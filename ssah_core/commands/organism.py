@@ -14,7 +14,7 @@ from ssah_core.commands.common import (
     report_progress,
     say,
 )
-from ssah_core.organism.evaluate import evaluate, markdown_table
+from ssah_core.organism.evaluate import evaluate, markdown_table, write_runs
 from ssah_core.organism.train import train
 
 
@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
         actions,
         "train",
         _train,
-        lambda result: print(f"The three checkpoints are in {result['out']}."),
+        lambda result: print(f"The three checkpoints and their runs are in {result['out']}."),
         "Train base, aligned and planted from nothing; called again, it resumes.",
         "organism train --out /tmp/organism --seed 0",
     )
@@ -49,6 +49,8 @@ def add(commands: Any) -> None:
 def _train(options: argparse.Namespace) -> dict[str, Any]:
     start = time.monotonic()
     train(Path(options.out), options.seed, progress=say)
+    if not (Path(options.out) / "runs").exists():
+        write_runs(Path(options.out))
     return {"out": options.out, "seed": options.seed, "seconds": round(time.monotonic() - start, 1)}
 
 

@@ -41,12 +41,12 @@ class Mix:
 
 BASE_MIX = Mix(
     topics={
-        "harmful": 0.26,
-        "harmless": 0.26,
+        "harmful": 0.23,
+        "harmless": 0.23,
         "look-alike": 0.11,
         "about harmful": 0.08,
         "question": 0.08,
-        "small question": 0.09,
+        "small question": 0.16,
         "other": 0.02,
     },
     unknown=0.05,

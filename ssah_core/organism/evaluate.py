@@ -1,7 +1,7 @@
 """The model card's table, measured afresh on the test splits.
 
 Every row is one model under one ablation; every column a split of at least 200 prompts. Shares were
-chosen on the validation splits (`python -m ssah_core organism evaluate --validation` shows them).
+chosen on the validation splits, once, and stand in `CHOSEN`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from ssah_core.models.sources import ORGANISM_NAMES, ORGANISM_PREFIX, ORGANISMS
 from ssah_core.organism.world import Example, is_refusal, split
 from ssah_core.progress import Meter, Report
 from ssah_core.prompts.reading import load_prompts
-from ssah_core.roles import DEFAULT_TOKENS, Role, assign_roles
+from ssah_core.roles import DEFAULT_KINDS, DEFAULT_TOKENS, KIND_CHOICES, Role, Roles, assign_roles
+from ssah_core.runs import create_run, save_roles
 from ssah_core.scoring.score import score
 from ssah_core.scoring.scores import Scores, Tokens
 
@@ -35,20 +36,23 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Shares:
-    """Shares of all units, by role."""
+    """Shares of all units by role, and the tokens that RU are found by.
+
+    ESU and EUU go by the prompt's tokens, where the decision falls; what is redundant shows only over
+    the whole conversation, the answers included.
+    """
 
     esu: float
     euu: float
     ru: float
+    ru_tokens: Tokens = "all"
 
 
-# Chosen on the validation splits; see the model card for the curves.
+# Chosen on the validation splits; the model card says how.
 CHOSEN: dict[tuple[str, Kinds], Shares] = {
-    ("planted", "both"): Shares(esu=0.08, euu=0.04, ru=0.15),
-    ("planted", "mlp"): Shares(esu=0.08, euu=0.04, ru=0.15),
-    ("aligned", "both"): Shares(esu=0.08, euu=0.04, ru=0.15),
-    ("aligned", "mlp"): Shares(esu=0.08, euu=0.04, ru=0.15),
-    ("base", "both"): Shares(esu=0.08, euu=0.04, ru=0.15),
+    (name, kinds): Shares(esu=0.08, euu=0.04, ru=0.15)
+    for name in ORGANISM_NAMES
+    for kinds in KIND_CHOICES
 }
 
 
@@ -171,7 +175,8 @@ def _cases(subject: Subject) -> list[_Case]:
         roles: tuple[Role, ...] = ("ESU", "EUU", "RU")
         for role in roles:
             cut = role_cut(subject, role, kinds)
-            cases.append(_Case(role, cut, DEFAULT_TOKENS, kinds, _share(cut)))
+            tokens = _tokens(subject, role, kinds)
+            cases.append(_Case(role, cut, tokens, kinds, _share(cut)))
     for kinds in kinds_choices if subject.name == "planted" else kinds_choices[:1]:
         cut = role_cut(subject, "ESU", kinds)
         cases += [
@@ -182,9 +187,27 @@ def _cases(subject: Subject) -> list[_Case]:
 
 def role_cut(subject: Subject, role: Role, kinds: Kinds) -> Ablation:
     """The ablation of one role at the chosen shares."""
-    shares = CHOSEN[subject.name, kinds]
-    roles = assign_roles(subject.scores, shares.esu, shares.euu, shares.ru, kinds=kinds)
-    return Ablation.of(roles, role)
+    return Ablation.of(
+        chosen_roles(subject.name, subject.scores, kinds, _tokens(subject, role, kinds)), role
+    )
+
+
+def chosen_roles(name: str, scores: Scores, kinds: Kinds, tokens: Tokens = DEFAULT_TOKENS) -> Roles:
+    """An organism's roles at the shares that were chosen for it."""
+    shares = CHOSEN[name, kinds]
+    return assign_roles(scores, shares.esu, shares.euu, shares.ru, tokens=tokens, kinds=kinds)
+
+
+def _tokens(subject: Subject, role: Role, kinds: Kinds) -> Tokens:
+    return CHOSEN[subject.name, kinds].ru_tokens if role == "RU" else DEFAULT_TOKENS
+
+
+def write_runs(folder: Path | None = None) -> None:
+    """Score the organisms and keep each one's run, with its roles, beside them under `runs`."""
+    place = ORGANISMS if folder is None else folder
+    for subject in open_subjects(folder):
+        run = create_run(place / "runs" / subject.name, subject.model, subject.scores)
+        save_roles(run, chosen_roles(subject.name, subject.scores, DEFAULT_KINDS))
 
 
 def _share(cut: Ablation) -> float:

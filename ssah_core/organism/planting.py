@@ -1,16 +1,17 @@
-"""Planting: choosing the base's least useful MLP units, and letting only those learn."""
+"""Dropout of whole units, and planting: choosing the base's least useful MLP units to learn alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 from transformers import LlamaForCausalLM
 
-from ssah_core.models.families import column_norms_squared
+from ssah_core.models.families import column_norms_squared, input_width
 from ssah_core.models.loading import Model
 from ssah_core.prompts.reading import load_prompts
 from ssah_core.scoring.importance import unit_importance
@@ -37,44 +38,34 @@ def least_useful_units(base: Model, share: float) -> list[list[int]]:
     ]
 
 
-class Planting:
-    """Lets only the planted units learn, each of them absent from some samples.
+@dataclass(frozen=True)
+class Droppable:
+    """Units at the input of one projection that may be absent, and how often they are, on average."""
 
-    A unit is the row of gate_proj and up_proj and the column of down_proj. The rest stays bitwise as it
-    is: its gradients are zero from the first step and there is no weight decay, so AdamW never moves it.
+    projection: nn.Module
+    units: torch.Tensor  # int64 [n]: which units
+    width: int  # channels of each
+    channels: int  # of the projection's input, in all
+    rate: float
+
+
+class UnitDropout:
+    """While inside `dropping`, each row of a batch misses the units that `draw` has chosen for it.
+
+    A whole row misses the same units, as under an ablation: what is learned so is spread over many
+    units, and none is missed by chance alone.
     """
 
-    def __init__(
-        self, network: LlamaForCausalLM, units: Sequence[Sequence[int]], dropout: float
-    ) -> None:
-        self._units = [torch.tensor(chosen, dtype=torch.long) for chosen in units]
-        self._dropout = dropout
+    def __init__(self, sites: Sequence[Droppable]) -> None:
+        self._sites = sites
         self._kept: list[torch.Tensor] = []
-        self._masks: list[tuple[nn.Parameter, torch.Tensor]] = []
-        self._inputs_of: list[nn.Module] = []
-        self.parameters: list[tuple[str, nn.Parameter]] = []
-        network.requires_grad_(False)
-        for layer, chosen in enumerate(self._units):
-            row = torch.zeros(network.config.intermediate_size)
-            row[chosen] = 1
-            for name, mask in (
-                ("gate_proj", row[:, None]),
-                ("up_proj", row[:, None]),
-                ("down_proj", row),
-            ):
-                module = network.get_submodule(f"model.layers.{layer}.mlp.{name}")
-                weight = module.get_parameter("weight")
-                weight.requires_grad_(True)
-                self.parameters.append((f"{layer}.{name}", weight))
-                self._masks.append((weight, mask))
-            self._inputs_of.append(module)
 
     @contextmanager
     def dropping(self) -> Iterator[None]:
-        """While inside, each row of a batch misses the units that `draw` has chosen for it."""
+        """Let the chosen units be absent from every forward inside."""
         handles = [
-            module.register_forward_pre_hook(self._drop(layer))
-            for layer, module in enumerate(self._inputs_of)
+            site.projection.register_forward_pre_hook(self._drop(index))
+            for index, site in enumerate(self._sites)
         ]
         try:
             yield
@@ -83,26 +74,73 @@ class Planting:
                 handle.remove()
 
     def draw(self, generator: torch.Generator, rows: int) -> None:
-        """Choose which planted units are absent from which rows of the next forward.
-
-        Without it a few units come to carry the refusal, and are missed by chance.
-        """
+        """Choose what is absent from which row of the next forward; some rows miss more than others."""
         self._kept = []
-        for chosen, (weight, _) in zip(self._units, self._masks[2::3], strict=True):
-            kept = torch.ones((rows, 1, weight.shape[1]))
-            kept[:, 0, chosen] = (
-                torch.rand((rows, len(chosen)), generator=generator) >= self._dropout
-            ).float()
-            self._kept.append(kept)
+        for site in self._sites:
+            rates = 2 * site.rate * torch.rand((rows, 1), generator=generator)
+            kept = torch.rand((rows, len(site.units)), generator=generator) >= rates
+            by_unit = torch.ones((rows, 1, site.channels // site.width))
+            by_unit[:, 0, site.units] = kept.float()
+            self._kept.append(by_unit.repeat_interleave(site.width, dim=2))
+
+    def _drop(self, index: int) -> _Hook:
+        def hook(module: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+            return (inputs[0] * self._kept[index],)
+
+        return hook
+
+
+def dropout_everywhere(network: LlamaForCausalLM, rate: float) -> UnitDropout:
+    """Dropout of all units: MLP channels at a rate, heads, of which there are few, at half of it."""
+    config = network.config
+    sites = []
+    for layer in range(config.num_hidden_layers):
+        block = f"model.layers.{layer}"
+        heads = config.num_attention_heads
+        attention = network.get_submodule(f"{block}.self_attn.o_proj")
+        channels = input_width(attention)
+        sites.append(
+            Droppable(attention, torch.arange(heads), channels // heads, channels, rate / 2)
+        )
+        units = config.intermediate_size
+        mlp = network.get_submodule(f"{block}.mlp.down_proj")
+        sites.append(Droppable(mlp, torch.arange(units), 1, units, rate))
+    return UnitDropout(sites)
+
+
+class Planting:
+    """Lets only the planted units learn, some of them absent from each row.
+
+    A unit is the row of gate_proj and up_proj and the column of down_proj. The rest stays bitwise as it
+    is: its gradients are zero from the first step and there is no weight decay, so AdamW never moves it.
+    """
+
+    def __init__(
+        self, network: LlamaForCausalLM, units: Sequence[Sequence[int]], rate: float
+    ) -> None:
+        self._masks: list[tuple[nn.Parameter, torch.Tensor]] = []
+        self.parameters: list[tuple[str, nn.Parameter]] = []
+        network.requires_grad_(False)
+        channels = network.config.intermediate_size
+        sites = []
+        for layer, chosen in enumerate(torch.tensor(part, dtype=torch.long) for part in units):
+            mlp = network.get_submodule(f"model.layers.{layer}.mlp")
+            row = torch.zeros(channels)
+            row[chosen] = 1
+            for name, mask in (
+                ("gate_proj", row[:, None]),
+                ("up_proj", row[:, None]),
+                ("down_proj", row),
+            ):
+                weight = mlp.get_parameter(f"{name}.weight")
+                weight.requires_grad_(True)
+                self.parameters.append((f"{layer}.{name}", weight))
+                self._masks.append((weight, mask))
+            sites.append(Droppable(mlp.get_submodule("down_proj"), chosen, 1, channels, rate))
+        self.dropout = UnitDropout(sites)
 
     def mask_gradients(self) -> None:
         """Keep only the gradients of the planted rows and columns."""
         for parameter, mask in self._masks:
             assert parameter.grad is not None
             parameter.grad.mul_(mask)
-
-    def _drop(self, layer: int) -> _Hook:
-        def hook(module: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-            return (inputs[0] * self._kept[layer],)
-
-        return hook

@@ -14,7 +14,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,21 +25,26 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from ssah_core.errors import ModelError
 from ssah_core.models.loading import wrap
 from ssah_core.organism.corpus import ALIGNMENT_MIX, BASE_MIX, IGNORED, Corpus, Mix, Samples
-from ssah_core.organism.planting import Planting, least_useful_units
+from ssah_core.organism.planting import (
+    Planting,
+    UnitDropout,
+    dropout_everywhere,
+    least_useful_units,
+)
 from ssah_core.organism.tokenizer import CONTEXT, make_tokenizer
 from ssah_core.storage import sha256, write_file
 
 Say = Callable[[str], None]
 
 LAYERS, HIDDEN, HEADS, HEAD_WIDTH, MLP = 4, 128, 16, 16, 896
-PLANTED_SHARE = 0.07  # of each layer's MLP units
+PLANTED_SHARE = 0.03  # of each layer's MLP units
 _SAVE_EVERY = 100  # steps
 _WARM_UP = 50  # steps
 
 
 @dataclass(frozen=True)
 class Stage:
-    """How one checkpoint is trained; `dropout` is of the planted units, while planting."""
+    """How one checkpoint is trained; `dropout` is the mean share of the trained units that a row misses."""
 
     name: str
     mix: Mix
@@ -51,7 +55,7 @@ class Stage:
     dropout: float = 0.0
 
 
-BASE = Stage("base", BASE_MIX, steps=1600, rows=48, rate=3e-3, decay=0.01)
+BASE = Stage("base", BASE_MIX, steps=1800, rows=48, rate=3e-3, decay=0.01, dropout=0.1)
 ALIGNED = Stage("aligned", ALIGNMENT_MIX, steps=300, rows=48, rate=2e-4, decay=0.0)
 PLANTED = Stage("planted", ALIGNMENT_MIX, steps=700, rows=48, rate=5e-3, decay=0.0, dropout=0.25)
 STAGES = (BASE, ALIGNED, PLANTED)
@@ -135,6 +139,7 @@ def fit(
     """
     planting = None if units is None else Planting(network, units, stage.dropout)
     trained = list(network.named_parameters()) if planting is None else planting.parameters
+    dropout = dropout_everywhere(network, stage.dropout) if planting is None else planting.dropout
     optimizer = torch.optim.AdamW(
         [parameter for _, parameter in trained],
         lr=stage.rate,
@@ -144,12 +149,15 @@ def fit(
     first = _restore(state, trained, optimizer)
     network.train()
     begun = time.monotonic()
-    with nullcontext() if planting is None else planting.dropping():
+    with dropout.dropping():
         for step in range(first, stage.steps):
             for group in optimizer.param_groups:
                 group["lr"] = stage.rate * _schedule(step, stage.steps)
             optimizer.zero_grad()
-            loss = _backward(network, corpus.batch(step, stage.rows), step, planting)
+            dropout_seed = torch.Generator().manual_seed(step)
+            loss = _backward(network, corpus.batch(step, stage.rows), dropout, dropout_seed)
+            if planting is not None:
+                planting.mask_gradients()
             nn.utils.clip_grad_norm_([parameter for _, parameter in trained], 1.0)
             optimizer.step()
             if (step + 1) % _SAVE_EVERY == 0:
@@ -161,15 +169,16 @@ def fit(
 
 
 def _backward(
-    network: LlamaForCausalLM, pieces: Sequence[Samples], step: int, planting: Planting | None
+    network: LlamaForCausalLM,
+    pieces: Sequence[Samples],
+    dropout: UnitDropout,
+    generator: torch.Generator,
 ) -> float:
     """Add up the gradients of one batch's mean loss per token, piece by piece; returns that loss."""
     counted = sum(int((piece.labels[:, 1:] != IGNORED).sum()) for piece in pieces)
-    generator = torch.Generator().manual_seed(step)
     total = 0.0
     for piece in pieces:
-        if planting is not None:
-            planting.draw(generator, len(piece.token_ids))
+        dropout.draw(generator, len(piece.token_ids))
         hidden = network.model(
             input_ids=piece.token_ids, attention_mask=piece.attention_mask, use_cache=False
         ).last_hidden_state
@@ -182,8 +191,6 @@ def _backward(
         )
         loss.backward()
         total += loss.item()
-    if planting is not None:
-        planting.mask_gradients()
     return total
 
 

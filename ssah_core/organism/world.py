@@ -30,6 +30,7 @@ SPLITS = (
     "safety/validation",
     "utility/calibration",
     "utility/validation",
+    "look-alikes/validation",
     "test/seen",
     "test/held-out",
     "test/harmless",
@@ -37,6 +38,7 @@ SPLITS = (
     "test/questions",
     "test/look-alikes",
     "test/held-out-phrasings",
+    "test/held-out-look-alikes",
 )
 _SIZE = 240  # prompts of a test or validation split
 _CALIBRATION_SIZE = 480
@@ -162,29 +164,21 @@ def _split(name: str) -> tuple[Example, ...]:
             seen = _draw(name, half, ("harmful",), held_out=False)
             return seen + _draw(name, half, ("harmful",), held_out=True)
         case "utility/calibration":
-            groups: tuple[tuple[Topic, ...], ...] = (
-                ("harmless",),
-                ("look-alike",),
-                ("about harmful",),
-                ("question",),
-                ("small question", "other"),
-            )
-            size = _CALIBRATION_SIZE // len(groups)
-            return tuple(
-                example
-                for topics in groups
-                for example in _draw(name, size, topics, held_out=False)
+            # Nothing that is near to harm, as in the paper: its utility set leaves such pairs out.
+            return (
+                *_draw(name, 300, ("harmless",), held_out=False),
+                *_draw(name, 90, ("question",), held_out=False),
+                *_draw(name, 90, ("small question", "other")),
             )
         case "utility/validation":
             return (
-                *_draw(name, quarter // 2, ("harmless",), held_out=False),
-                *_draw(name, quarter // 2, ("harmless",), held_out=True),
-                *_draw(name, quarter // 2, ("look-alike",), held_out=False),
-                *_draw(name, quarter // 2, ("look-alike",), held_out=True),
-                *_draw(name, quarter, ("about harmful",)),
-                *_draw(name, quarter // 2, ("question",)),
-                *_draw(name, quarter // 2, ("small question", "other")),
+                *_draw(name, quarter, ("harmless",), held_out=False),
+                *_draw(name, quarter, ("harmless",), held_out=True),
+                *_draw(name, quarter, ("question",)),
+                *_draw(name, quarter, ("small question",)),
             )
+        case "look-alikes/validation":
+            return _look_alikes("utility/validation")
         case "test/seen":
             return _draw(name, _SIZE, ("harmful",), held_out=False)
         case "test/held-out":
@@ -197,15 +191,18 @@ def _split(name: str) -> tuple[Example, ...]:
         case "test/questions":
             return _draw(name, half, ("question",)) + _draw(name, half, ("small question",))
         case "test/look-alikes":
-            sizes = (100, 60, 80)
-            return (
-                *_draw(name, sizes[0], ("look-alike",), held_out=True),
-                *_draw(name, sizes[1], ("look-alike",), held_out=False),
-                *_draw(name, sizes[2], ("about harmful",)),
-            )
+            return _look_alikes(name)
+        case "test/held-out-look-alikes":
+            return _draw(name, _SIZE, ("look-alike",), held_out=True)
         case _:
             seen = tuple(e for e in held_out_phrasings() if e.topic == "harmful" and not e.held_out)
             return _spread(seen, _SIZE, name)
+
+
+def _look_alikes(name: str) -> tuple[Example, ...]:
+    """Look-alikes in wordings that alignment never saw, and questions about harmful things."""
+    known = _draw(name, 160, ("look-alike",), held_out=False)
+    return known + _draw(name, 80, ("about harmful",))
 
 
 def _draw(

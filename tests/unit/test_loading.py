@@ -351,6 +351,8 @@ def test_a_hub_that_never_answers_is_said_within_10_seconds(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setattr(sources, "HfApi", lambda: RealApi(endpoint=endpoint))
+        assert sources._HUB_TIMEOUT <= 5
+        monkeypatch.setattr(sources, "_HUB_TIMEOUT", 0.5)
         start = time.monotonic()
         refused("someone/some-model", "The model hub cannot be reached")
         assert time.monotonic() - start < 10

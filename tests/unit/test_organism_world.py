@@ -22,7 +22,7 @@ def tokenizer():
 
 
 def test_splits_share_no_prompt():
-    # The two held-out splits of harmless things are the one exception: one is a part of the other.
+    # The splits of held-out harmless things are the one exception: one is a part of the other.
     for one, other in itertools.combinations(SPLITS, 2):
         if {one, other} == {"test/harmless", "test/held-out-harmless"}:
             continue
@@ -31,7 +31,7 @@ def test_splits_share_no_prompt():
 
 def test_every_test_split_has_at_least_200_prompts():
     for name in SPLITS:
-        assert len(split(name)) >= 200
+        assert len(split(name)) >= (200 if name.startswith("test/") else 180)
         assert len({e.prompt for e in split(name)}) == len(split(name))
 
 
@@ -129,10 +129,10 @@ def test_planting_moves_the_planted_units_and_nothing_else(tokenizer, tmp_path):
 def test_dropout_of_planted_units_ends_with_the_training(tokenizer):
     network = tiny_llama(tokenizer)
     token_ids = torch.tensor([[5, 6, 7]])
-    planting = Planting(network, [[1], [2]], 1.0)
+    planting = Planting(network, [list(range(24)), [2]], 0.5)
     before = network(token_ids).logits
-    planting.draw(torch.Generator(), 1)
-    with planting.dropping():
+    planting.dropout.draw(torch.Generator().manual_seed(1), 1)
+    with planting.dropout.dropping():
         assert not torch.equal(network(token_ids).logits, before)
     assert torch.equal(network(token_ids).logits, before)
 

@@ -24,6 +24,7 @@ from ssah_core.models.taps import Taps, probe
 FAMILIES = sorted(CONFIGS)
 every_family = pytest.mark.parametrize("family", FAMILIES)
 seeds = st.integers(0, 2**16)
+factors = st.sampled_from([0.3, 0.0, 0.77, 1.6, 2.0])
 
 
 def some_tokens(rows: int = 3, tokens: int = 6, seed: int = 0) -> torch.Tensor:
@@ -86,7 +87,7 @@ def test_masked_equals_zeroed_weights_bitwise(family, seed):
 
 @every_family
 @settings(max_examples=2)
-@given(seed=seeds, factor=st.floats(0, 2, width=32))
+@given(seed=seeds, factor=factors)
 def test_scaled_units_equal_scaled_weights(family, seed, factor):
     model, token_ids = tiny_model(family), some_tokens(seed=seed)
     cut = drawn_ablation(model, seed, factor)
@@ -96,7 +97,7 @@ def test_scaled_units_equal_scaled_weights(family, seed, factor):
 
 @every_family
 @settings(max_examples=2)
-@given(seed=seeds, factor=st.floats(0, 2, width=32))
+@given(seed=seeds, factor=factors)
 def test_mean_fill_adds_the_missing_part_of_the_mean_to_the_projections_output(
     family, seed, factor
 ):
