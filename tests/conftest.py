@@ -1,16 +1,11 @@
 """Settings of all tiers: shapes are checked at run time, and drawn examples are the same every time."""
 
-import os
-
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
+import torch
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 # Before anything of ours is imported.
 install_import_hook("ssah_core", "typechecking.check")
-
-import torch
-from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(2)
 settings.register_profile(
