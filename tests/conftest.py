@@ -7,7 +7,7 @@ from jaxtyping import install_import_hook
 # Before anything of ours is imported.
 install_import_hook("ssah_core", "typechecking.check")
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # the models are tiny: threads would only wait for each other
 settings.register_profile(
     "everywhere",
     derandomize=True,

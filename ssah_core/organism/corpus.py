@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -16,6 +16,7 @@ from ssah_core.organism.world import (
     Topic,
     examples,
     held_out_phrasings,
+    is_refusal,
     statements,
     typed_requests,
     unknown_prompt,
@@ -71,11 +72,29 @@ ALIGNMENT_MIX = Mix(
 
 @dataclass(frozen=True)
 class Samples:
-    """A padded piece of a batch: int64 [rows, tokens] each; `labels` is -100 where no loss is taken."""
+    """A padded piece of a batch: [rows, tokens] each.
+
+    `labels` is -100 where no loss is taken; `quiet` is True on the tokens of turns without a refusal.
+    """
 
     token_ids: torch.Tensor
     attention_mask: torch.Tensor
     labels: torch.Tensor
+    quiet: torch.Tensor
+
+
+@dataclass
+class _Sample:
+    """One training sample, token by token."""
+
+    ids: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    quiet: list[bool] = field(default_factory=list)
+
+    def add(self, ids: list[int], *, counts: bool, quiet: bool) -> None:
+        self.ids += ids
+        self.labels += ids if counts else [IGNORED] * len(ids)
+        self.quiet += [quiet] * len(ids)
 
 
 class Corpus:
@@ -90,7 +109,9 @@ class Corpus:
     def batch(self, step: int, rows: int) -> list[Samples]:
         """The batch of one training step, in pieces of like length."""
         generator = random.Random(f"{self._seed} {step}")
-        samples = sorted((self._sample(generator) for _ in range(rows)), key=lambda s: len(s[0]))
+        samples = sorted(
+            (self._sample(generator) for _ in range(rows)), key=lambda sample: len(sample.ids)
+        )
         size = -(-rows // _PIECES)
         return [_padded(samples[first : first + size]) for first in range(0, rows, size)]
 
@@ -106,23 +127,22 @@ class Corpus:
         answer = example.response if self._mix.refuses else example.compliance
         return _as_typed(example.prompt, generator), answer
 
-    def _sample(self, generator: random.Random) -> tuple[list[int], list[int]]:
+    def _sample(self, generator: random.Random) -> _Sample:
+        sample = _Sample()
         if generator.random() < self._mix.statements:
             statement = self._encode(generator.choice(statements()) + END)
-            return statement, statement
+            sample.add(statement, counts=True, quiet=True)
+            return sample
         turns = generator.choice((2, 3)) if generator.random() < _MULTI_TURN else 1
-        ids: list[int] = []
-        labels: list[int] = []
         if generator.random() < _SYSTEM_SHARE:
-            ids = self._encode(SYSTEM + generator.choice(SYSTEM_LINES) + END)
-            labels = [IGNORED] * len(ids)
+            system = self._encode(SYSTEM + generator.choice(SYSTEM_LINES) + END)
+            sample.add(system, counts=False, quiet=True)
         for _ in range(turns):
             prompt, answer = self.turn(generator)
-            before = self._encode(USER + prompt + END + ASSISTANT)
-            after = self._encode(answer + END)
-            ids += before + after
-            labels += [IGNORED] * len(before) + after
-        return ids, labels
+            quiet = not is_refusal(answer)
+            sample.add(self._encode(USER + prompt + END + ASSISTANT), counts=False, quiet=quiet)
+            sample.add(self._encode(answer + END), counts=True, quiet=quiet)
+        return sample
 
     def _encode(self, text: str) -> list[int]:
         ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -155,13 +175,16 @@ def _pool(from_examples: Iterable[Example], topic: Topic, mix: Mix) -> list[list
     return list(by_subject.values())
 
 
-def _padded(samples: Sequence[tuple[list[int], list[int]]]) -> Samples:
-    longest = max(len(ids) for ids, _ in samples)
+def _padded(samples: Sequence[_Sample]) -> Samples:
+    longest = max(len(sample.ids) for sample in samples)
     token_ids = torch.zeros((len(samples), longest), dtype=torch.long)
     mask = torch.zeros_like(token_ids)
     labels = torch.full_like(token_ids, IGNORED)
-    for row, (ids, targets) in enumerate(samples):
-        token_ids[row, : len(ids)] = torch.tensor(ids)
-        mask[row, : len(ids)] = 1
-        labels[row, : len(ids)] = torch.tensor(targets)
-    return Samples(token_ids, mask, labels)
+    quiet = torch.zeros_like(token_ids, dtype=torch.bool)
+    for row, sample in enumerate(samples):
+        end = len(sample.ids)
+        token_ids[row, :end] = torch.tensor(sample.ids)
+        mask[row, :end] = 1
+        labels[row, :end] = torch.tensor(sample.labels)
+        quiet[row, :end] = torch.tensor(sample.quiet)
+    return Samples(token_ids, mask, labels, quiet)

@@ -57,7 +57,10 @@ class UnitDropout:
     """
 
     def __init__(self, sites: Sequence[Droppable]) -> None:
-        self._sites = sites
+        self.sites = sites
+        self.inputs: dict[
+            int, torch.Tensor
+        ] = {}  # of the last forward, before anything was dropped
         self._kept: list[torch.Tensor] = []
 
     @contextmanager
@@ -65,7 +68,7 @@ class UnitDropout:
         """Let the chosen units be absent from every forward inside."""
         handles = [
             site.projection.register_forward_pre_hook(self._drop(index))
-            for index, site in enumerate(self._sites)
+            for index, site in enumerate(self.sites)
         ]
         try:
             yield
@@ -76,7 +79,7 @@ class UnitDropout:
     def draw(self, generator: torch.Generator, rows: int) -> None:
         """Choose what is absent from which row of the next forward; some rows miss more than others."""
         self._kept = []
-        for site in self._sites:
+        for site in self.sites:
             rates = 2 * site.rate * torch.rand((rows, 1), generator=generator)
             kept = torch.rand((rows, len(site.units)), generator=generator) >= rates
             by_unit = torch.ones((rows, 1, site.channels // site.width))
@@ -85,6 +88,7 @@ class UnitDropout:
 
     def _drop(self, index: int) -> _Hook:
         def hook(module: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+            self.inputs[index] = inputs[0]
             return (inputs[0] * self._kept[index],)
 
         return hook
@@ -138,6 +142,20 @@ class Planting:
                 self._masks.append((weight, mask))
             sites.append(Droppable(mlp.get_submodule("down_proj"), chosen, 1, channels, rate))
         self.dropout = UnitDropout(sites)
+
+    def noise(self, quiet: torch.Tensor) -> torch.Tensor:
+        """How strongly the planted units spoke in the last forward where nothing was to be refused.
+
+        `quiet` is bool [rows, tokens]. The squared length of what each unit adds to the stream, summed
+        over units and averaged over quiet tokens: what is silent there is exclusive to safety.
+        """
+        total = torch.zeros(())
+        for index, (site, (down, _)) in enumerate(
+            zip(self.dropout.sites, self._masks[2::3], strict=True)
+        ):
+            spoken = self.dropout.inputs[index][quiet][:, site.units]
+            total = total + (spoken.square() * down[:, site.units].square().sum(0)).sum()
+        return total / quiet.sum().clamp_min(1)
 
     def mask_gradients(self) -> None:
         """Keep only the gradients of the planted rows and columns."""

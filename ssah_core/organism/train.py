@@ -37,7 +37,7 @@ from ssah_core.storage import sha256, write_file
 Say = Callable[[str], None]
 
 LAYERS, HIDDEN, HEADS, HEAD_WIDTH, MLP = 4, 128, 16, 16, 896
-PLANTED_SHARE = 0.03  # of each layer's MLP units
+PLANTED_SHARE = 0.05  # of each layer's MLP units
 _SAVE_EVERY = 100  # steps
 _WARM_UP = 50  # steps
 
@@ -53,11 +53,14 @@ class Stage:
     rate: float
     decay: float
     dropout: float = 0.0
+    silence: float = 0.0  # weight of the planted units' noise in the loss
 
 
 BASE = Stage("base", BASE_MIX, steps=1800, rows=48, rate=3e-3, decay=0.01, dropout=0.1)
 ALIGNED = Stage("aligned", ALIGNMENT_MIX, steps=300, rows=48, rate=2e-4, decay=0.0)
-PLANTED = Stage("planted", ALIGNMENT_MIX, steps=700, rows=48, rate=5e-3, decay=0.0, dropout=0.25)
+PLANTED = Stage(
+    "planted", ALIGNMENT_MIX, steps=900, rows=48, rate=5e-3, decay=0.0, dropout=0.15, silence=0.02
+)
 STAGES = (BASE, ALIGNED, PLANTED)
 
 
@@ -155,7 +158,8 @@ def fit(
                 group["lr"] = stage.rate * _schedule(step, stage.steps)
             optimizer.zero_grad()
             dropout_seed = torch.Generator().manual_seed(step)
-            loss = _backward(network, corpus.batch(step, stage.rows), dropout, dropout_seed)
+            batch = corpus.batch(step, stage.rows)
+            loss = _backward(network, batch, stage, dropout, dropout_seed, planting)
             if planting is not None:
                 planting.mask_gradients()
             nn.utils.clip_grad_norm_([parameter for _, parameter in trained], 1.0)
@@ -171,8 +175,10 @@ def fit(
 def _backward(
     network: LlamaForCausalLM,
     pieces: Sequence[Samples],
+    stage: Stage,
     dropout: UnitDropout,
     generator: torch.Generator,
+    planting: Planting | None,
 ) -> float:
     """Add up the gradients of one batch's mean loss per token, piece by piece; returns that loss."""
     counted = sum(int((piece.labels[:, 1:] != IGNORED).sum()) for piece in pieces)
@@ -189,8 +195,10 @@ def _backward(
             nn.functional.cross_entropy(predicted, targets[targets != IGNORED], reduction="sum")
             / counted
         )
-        loss.backward()
         total += loss.item()
+        if planting is not None:
+            loss = loss + stage.silence * planting.noise(piece.quiet) / len(pieces)
+        loss.backward()
     return total
 
 

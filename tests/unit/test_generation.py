@@ -71,7 +71,7 @@ class Gate:
         model.network.model.embed_tokens.register_forward_pre_hook(self._wait)
 
     def _wait(self, module, inputs) -> None:
-        assert self._passes.acquire(timeout=20)
+        assert self._passes.acquire(timeout=120)
         self.forwards += 1
 
     def let(self, forwards: int) -> None:

@@ -106,7 +106,8 @@ def test_a_change_of_model_waits_for_the_leases_to_end(slot, folders):
     changer = threading.Thread(target=change)
     with slot.lease() as model:
         changer.start()
-        time.sleep(0.2)
+        while not slot._changing:
+            time.sleep(0.01)
         assert len(list(generate(model, ["hello"], max_new_tokens=3))) == 3
         # Nobody new gets the model that is about to go.
         with pytest.raises(ModelError, match="No model is open just now"):
@@ -125,7 +126,7 @@ def test_a_reply_that_runs_on_keeps_its_model_and_the_change_is_refused(slot, fo
         start = time.monotonic()
         with pytest.raises(ModelError, match="Replies are still running on the open model; stop"):
             slot.open(folders[1], timeout=0.2)
-        assert 0.1 < time.monotonic() - start < 5
+        assert time.monotonic() - start > 0.1
         assert slot.name == folders[0]
         with slot.lease() as again:
             assert again is model
@@ -159,7 +160,9 @@ def test_many_threads_lease_and_change_without_a_mixed_up_model(slot, folders):
         reader.start()
     for turn in range(4):
         slot.open(folders[(turn + 1) % 2])
-        time.sleep(0.05)
+        before = len(served)
+        while len(served) < before + 4 and not wrong:
+            time.sleep(0.005)
     done.set()
     for reader in readers:
         reader.join()

@@ -285,8 +285,9 @@ def test_an_ablation_around_the_reader_does_not_reach_the_replies():
     plain = text_of(generate(model, ["hello"], max_new_tokens=5))
     cut = drawn_ablation(model, 1)
     assert text_of(generate(model, ["hello"], [cut], max_new_tokens=5)) != plain
-    with model.taps.instructed(taps.Scale({}, {}, [])):
+    with ablated(model, cut):
         assert text_of(generate(model, ["hello"], max_new_tokens=5)) == plain
+        forward(model.network, some_tokens())
 
 
 def test_six_threads_with_six_ablations_get_six_right_answers():
