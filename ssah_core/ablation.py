@@ -186,7 +186,8 @@ def ablated(model: Model, ablation: Ablation | Sequence[Ablation | None] | None)
     """Run any code under an ablation, or under one for each row of the batch.
 
     `model.network` is transformers' own and stays as it is; leaving restores everything bit for bit.
-    Do not yield from inside. Raises AblationError on leaving where a masked site's tap never ran, so
+    Do not yield from inside, and use the `ablations` of `generate` for its replies: it decodes in a
+    context of its own and does not see this one. Raises AblationError on leaving where a masked site's tap never ran, so
     that no result is taken for ablated that is not.
     """
     rows = [ablation] if ablation is None or isinstance(ablation, Ablation) else list(ablation)

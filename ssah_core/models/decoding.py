@@ -163,6 +163,7 @@ class _Worker:
     ) -> None:
         self._model, self._prompts, self._scale, self._stops = model, prompts, scale, stops
         self._max_new_tokens = max_new_tokens
+        self._abandoned = threading.Event()
         self._steps: queue.SimpleQueue[Decoded | BaseException | None] = queue.SimpleQueue()
         self._chooser = _Chooser(sampling, scale)
         context = contextvars.Context()  # empty: no one else's instruction comes along
@@ -178,7 +179,7 @@ class _Worker:
         return item
 
     def abandon(self) -> None:
-        self._stops.stop()
+        self._abandoned.set()
         # Python may collect an abandoned generator in any thread, even in the worker's own.
         if self._thread is not threading.current_thread():
             self._thread.join()
@@ -212,7 +213,7 @@ class _Worker:
             eos_token_id=sorted(ends) or None,
             pad_token_id=_pad_token(self._model),
             logits_processor=LogitsProcessorList([self._chooser]),
-            stopping_criteria=StoppingCriteriaList([_EndRows(steps, self._stops)]),
+            stopping_criteria=StoppingCriteriaList([_EndRows(steps, self._stops, self._abandoned)]),
             streamer=steps,
         )
 
@@ -283,11 +284,12 @@ class _Steps(BaseStreamer):
 class _EndRows(StoppingCriteria):
     """Asks once a step which rows were stopped, and tells `generate` and the steps the same."""
 
-    def __init__(self, steps: _Steps, stops: Stops) -> None:
-        self._steps, self._stops = steps, stops
+    def __init__(self, steps: _Steps, stops: Stops, abandoned: threading.Event) -> None:
+        self._steps, self._stops, self._abandoned = steps, stops, abandoned
 
     def __call__(self, input_ids: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
-        self._steps.stopped = self._stops.stopped()
+        stopped = self._stops.stopped()
+        self._steps.stopped = [True] * len(stopped) if self._abandoned.is_set() else stopped
         return torch.tensor(self._steps.stopped, device=input_ids.device)
 
 

@@ -1,7 +1,7 @@
 """The model card's table, measured afresh on the test splits.
 
 Every row is one model under one ablation; every column a split of at least 200 prompts. Shares were
-chosen on the validation splits, once, and stand in `CHOSEN`.
+chosen on the validation splits, once, and stand in `USUAL` and `REDUNDANT`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ssah_core.models.sources import ORGANISM_NAMES, ORGANISM_PREFIX, ORGANISMS
 from ssah_core.organism.world import Example, is_refusal, split
 from ssah_core.progress import Meter, Report
 from ssah_core.prompts.reading import load_prompts
-from ssah_core.roles import DEFAULT_KINDS, DEFAULT_TOKENS, KIND_CHOICES, Role, Roles, assign_roles
+from ssah_core.roles import DEFAULT_KINDS, DEFAULT_TOKENS, Role, Roles, assign_roles
 from ssah_core.runs import create_run, save_roles
 from ssah_core.scoring.score import score
 from ssah_core.scoring.scores import Scores, Tokens
@@ -32,28 +32,28 @@ RANDOM_SEEDS = 20
 REPLY_TOKENS = 24
 COLUMNS = ("seen", "held_out", "complied", "harmless", "questions", "false_refusals")
 _RESAMPLES = 1000
+_ROWS: tuple[Role, ...] = ("ESU", "EUU", "RU")
 
 
 @dataclass(frozen=True)
-class Shares:
-    """Shares of all units by role, and the tokens that RU are found by.
-
-    ESU and EUU go by the prompt's tokens, where the decision falls; what is redundant shows only over
-    the whole conversation, the answers included.
-    """
+class Options:
+    """How roles are assigned: the shares of all units, and the tokens that count."""
 
     esu: float
     euu: float
     ru: float
-    ru_tokens: Tokens = "all"
+    tokens: Tokens = DEFAULT_TOKENS
 
 
-# Chosen on the validation splits; the model card says how.
-CHOSEN: dict[tuple[str, Kinds], Shares] = {
-    (name, kinds): Shares(esu=0.08, euu=0.04, ru=0.15)
-    for name in ORGANISM_NAMES
-    for kinds in KIND_CHOICES
+# Chosen on the validation splits, by model; the model card says how. The first are the usual ones, and
+# those of the shipped runs. What is redundant shows only over the whole conversation, answers included.
+USUAL = {
+    "base": Options(esu=0.08, euu=0.16, ru=0.15),
+    "aligned": Options(esu=0.08, euu=0.16, ru=0.15),
+    # Without RU: they are taken first, and would take a quarter of the planted units with them.
+    "planted": Options(esu=0.08, euu=0.12, ru=0.0),
 }
+REDUNDANT = Options(esu=0.08, euu=0.10, ru=0.15, tokens="all")
 
 
 @dataclass(frozen=True)
@@ -172,34 +172,32 @@ def _cases(subject: Subject) -> list[_Case]:
         return cases
     kinds_choices: tuple[Kinds, Kinds] = ("both", "mlp")
     for kinds in kinds_choices:
-        roles: tuple[Role, ...] = ("ESU", "EUU", "RU")
-        for role in roles:
-            cut = role_cut(subject, role, kinds)
-            tokens = _tokens(subject, role, kinds)
-            cases.append(_Case(role, cut, tokens, kinds, _share(cut)))
+        for role in _ROWS:
+            cut, options = role_cut(subject, role, kinds)
+            cases.append(_Case(role, cut, options.tokens, kinds, _share(cut)))
     for kinds in kinds_choices if subject.name == "planted" else kinds_choices[:1]:
-        cut = role_cut(subject, "ESU", kinds)
+        cut, _ = role_cut(subject, "ESU", kinds)
         cases += [
             _Case("random", cut, None, kinds, _share(cut), match) for match in ("size", "layer")
         ]
     return cases
 
 
-def role_cut(subject: Subject, role: Role, kinds: Kinds) -> Ablation:
-    """The ablation of one role at the chosen shares."""
-    return Ablation.of(
-        chosen_roles(subject.name, subject.scores, kinds, _tokens(subject, role, kinds)), role
+def role_cut(subject: Subject, role: Role, kinds: Kinds) -> tuple[Ablation, Options]:
+    """The ablation of one role by the options that were chosen for it."""
+    options = REDUNDANT if role == "RU" else USUAL[subject.name]
+    return Ablation.of(_roles(subject, options, kinds), role), options
+
+
+def _roles(subject: Subject, options: Options, kinds: Kinds) -> Roles:
+    return assign_roles(
+        subject.scores,
+        options.esu,
+        options.euu,
+        options.ru,
+        tokens=options.tokens,
+        kinds=kinds,
     )
-
-
-def chosen_roles(name: str, scores: Scores, kinds: Kinds, tokens: Tokens = DEFAULT_TOKENS) -> Roles:
-    """An organism's roles at the shares that were chosen for it."""
-    shares = CHOSEN[name, kinds]
-    return assign_roles(scores, shares.esu, shares.euu, shares.ru, tokens=tokens, kinds=kinds)
-
-
-def _tokens(subject: Subject, role: Role, kinds: Kinds) -> Tokens:
-    return CHOSEN[subject.name, kinds].ru_tokens if role == "RU" else DEFAULT_TOKENS
 
 
 def write_runs(folder: Path | None = None) -> None:
@@ -207,7 +205,7 @@ def write_runs(folder: Path | None = None) -> None:
     place = ORGANISMS if folder is None else folder
     for subject in open_subjects(folder):
         run = create_run(place / "runs" / subject.name, subject.model, subject.scores)
-        save_roles(run, chosen_roles(subject.name, subject.scores, DEFAULT_KINDS))
+        save_roles(run, _roles(subject, USUAL[subject.name], DEFAULT_KINDS))
 
 
 def _share(cut: Ablation) -> float:
@@ -219,7 +217,7 @@ def _measure_case(subject: Subject, case: _Case, splits: _Splits, meter: Meter) 
     if case.match is None:
         row = _with_about(measure(subject.model, case.cut, splits), about)
         meter.advance(1)
-        return row
+        return replace(row, extra=_further_refusals(subject.model)) if case.cut is None else row
     assert case.cut is not None
     draws = []
     for seed in range(RANDOM_SEEDS):
@@ -234,6 +232,16 @@ def _measure_case(subject: Subject, case: _Case, splits: _Splits, meter: Meter) 
         match=case.match,
         extra={"seeds": RANDOM_SEEDS},
     )
+
+
+def _further_refusals(model: Model) -> dict[str, float]:
+    """Refusals where alignment never was: harmful requests in new wordings, and new look-alikes."""
+    rates = {}
+    for name in ("held-out-phrasings", "held-out-look-alikes"):
+        asked = [example.prompt for example in split(f"test/{name}")]
+        replies = reply_all(model, asked, max_new_tokens=REPLY_TOKENS)
+        rates[name.replace("-", "_")] = float(np.mean([is_refusal(reply) for reply in replies]))
+    return rates
 
 
 def _with_about(row: Row, about: tuple[str, str, Tokens | None, Kinds | None, float]) -> Row:

@@ -37,7 +37,7 @@ from ssah_core.storage import sha256, write_file
 Say = Callable[[str], None]
 
 LAYERS, HIDDEN, HEADS, HEAD_WIDTH, MLP = 4, 128, 16, 16, 896
-PLANTED_SHARE = 0.05  # of each layer's MLP units
+PLANTED_SHARE = 0.02  # of each layer's MLP units
 _SAVE_EVERY = 100  # steps
 _WARM_UP = 50  # steps
 
@@ -59,7 +59,7 @@ class Stage:
 BASE = Stage("base", BASE_MIX, steps=1800, rows=48, rate=3e-3, decay=0.01, dropout=0.1)
 ALIGNED = Stage("aligned", ALIGNMENT_MIX, steps=300, rows=48, rate=2e-4, decay=0.0)
 PLANTED = Stage(
-    "planted", ALIGNMENT_MIX, steps=900, rows=48, rate=5e-3, decay=0.0, dropout=0.15, silence=0.02
+    "planted", ALIGNMENT_MIX, steps=900, rows=48, rate=7e-3, decay=0.0, dropout=0.1, silence=0.005
 )
 STAGES = (BASE, ALIGNED, PLANTED)
 

@@ -97,8 +97,9 @@ def load_prompts(
     """Read a prompt set: `organism:SPLIT`, a .jsonl, .json or .csv file, or a hub dataset.
 
     Columns are found by name: goal; instruction + context (or input), response; question, answer;
-    prompt, response; messages (one turn of a chat). `where` keeps the rows whose columns have the given values, `limit` the first
-    so many. A hub dataset is `owner/name` or `owner/name:split` and needs the package `datasets`.
+    prompt, response; messages (one turn of a chat). `where` keeps the rows whose columns have the
+    given values, `limit` the first so many. A hub dataset is `owner/name` or `owner/name:split` and
+    needs the package `datasets`.
 
     Raises PromptError with the remedy for anything that cannot be read.
     """
