@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ _ENDINGS = (".jsonl", ".json", ".csv", ".tsv")
 _HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+(:[\w.-]+)?")
 # A name that ends like a file (.txt, .parquet) is one that is missing; Llama-3.1-8B is no such ending.
 _FILE_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}")
-_HUB_SECONDS = 5  # to hear that the hub is out of reach
+_HUB_SECONDS = 8.0  # of the whole question; an unreachable hub must be said within 10
 csv.field_size_limit(2**31 - 1)  # the reader of prompts has its own, kinder limit
 
 
@@ -214,12 +215,11 @@ def _hub_rows(name: str) -> list[Row]:
             f"Reading the hub dataset '{name}' needs one more package; run: pip install datasets, or "
             "give a .jsonl, .json or .csv file."
         ) from error
-    from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     repository, _, part = name.partition(":")
     try:
-        HfApi().dataset_info(repository, timeout=_HUB_SECONDS)  # before datasets tries for minutes
+        _ask_hub(repository)  # before datasets tries for minutes
         table = datasets.load_dataset(repository, split=part or "train")
         return [Row(number, dict(values)) for number, values in enumerate(table, 1)]
     except HfHubHTTPError as error:
@@ -233,3 +233,24 @@ def _hub_rows(name: str) -> list[Row]:
             f"The hub dataset '{name}' cannot be read ({cause}); check the connection and the split, "
             "or give a file."
         ) from error
+
+
+def _ask_hub(repository: str) -> None:
+    """Raise why the hub has no such dataset, or TimeoutError: looking up its address has no timeout."""
+    from huggingface_hub import HfApi
+
+    failures: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            HfApi().dataset_info(repository, timeout=_HUB_SECONDS)
+        except Exception as error:  # raised below, in the caller's thread
+            failures.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_HUB_SECONDS)
+    if asking.is_alive():
+        raise TimeoutError("the hub did not answer in time")
+    if failures:
+        raise failures[0]
