@@ -1,4 +1,4 @@
-"""The frame of the app: navigation and sidebar. Run it with `make app`."""
+"""The frame of the app: what every screen stands in. Run it with `make app`."""
 
 from pathlib import Path
 
@@ -9,4 +9,10 @@ ROOT = Path(__file__).parent
 # Our own icon: a named one would be fetched from another host.
 icon = str(ROOT / "assets" / "icon.png")
 st.set_page_config(page_title="SSAH Explorer", page_icon=icon, layout="wide")
-st.navigation([st.Page(ROOT / "pages" / "chat.py", title="Chat", icon=":material/forum:")]).run()
+page = st.navigation([st.Page(ROOT / "pages" / "chat.py", title="Chat", icon=":material/forum:")])
+
+# The first visit imports torch and transformers, which takes seconds: say so instead of staying blank.
+with st.spinner("Starting"):
+    import ssah_core  # noqa: F401
+
+page.run()

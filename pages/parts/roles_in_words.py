@@ -1,21 +1,29 @@
 """The four roles for the eye: colours that stay apart for colour-blind eyes, letters, one line each."""
 
-COLOURS = {"ESU": "#D55E00", "EUU": "#0072B2", "CU": "#CC79A7", "RU": "#999999"}
-MEANINGS = {
-    "ESU": "exclusive safety units: they matter for refusing, hardly for anything else",
-    "EUU": "exclusive utility units: they matter for useful answers, hardly for refusing",
+from __future__ import annotations
+
+from ssah_core.roles import Role
+
+COLOURS: dict[Role, str] = {"ESU": "#D55E00", "EUU": "#0072B2", "CU": "#CC79A7", "RU": "#999999"}
+SHORT: dict[Role, str] = {
+    "ESU": "safety only",
+    "EUU": "usefulness only",
+    "CU": "both",
+    "RU": "neither",
+}
+MEANINGS: dict[Role, str] = {
+    "ESU": "exclusive safety units: they matter for safety only",
+    "EUU": "exclusive utility units: they matter for useful answers only",
     "CU": "complex units: they matter for both",
     "RU": "redundant units: they matter for neither",
 }
 
 
-def legend() -> str:
-    """The roles as HTML: a coloured square, the letters, the meaning."""
-    items = [
-        f'<span style="white-space:nowrap"><span style="display:inline-block;width:.75em;'
-        f'height:.75em;border-radius:2px;background:{COLOURS[role]}"></span> <b>{role}</b></span> '
-        f"{meaning}"
-        for role, meaning in MEANINGS.items()
-    ]
-    rows = "".join(f'<div style="margin:.15em 0">{item}</div>' for item in items)
-    return f'<div style="font-size:.875rem;opacity:.85">{rows}</div>'
+def label(role: Role) -> str:
+    """For example a red square, "ESU" and "safety only", in Markdown."""
+    return f':color[■]{{foreground="{COLOURS[role]}"}} **{role}** {SHORT[role]}'
+
+
+def meanings() -> str:
+    """All four in full, in Markdown, for a tooltip."""
+    return "  \n".join(f"**{role}** {meaning}." for role, meaning in MEANINGS.items())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import streamlit as st
 
-from pages.parts.ablation_panel import Choice
+from pages.parts.choice import Setting
 
 _KEY = "conversation"
 _NOTICE = "conversation_notice"
@@ -14,13 +14,20 @@ _NOTICE = "conversation_notice"
 
 @dataclass
 class Turn:
-    """One question and both replies; `finished` is false where a reply was stopped."""
+    """One question and both replies.
+
+    `finished` is false where they were cut short, `stopped` says that the person wanted that.
+    """
 
     prompt: str
-    choice: Choice
-    label: str
+    setting: Setting
     texts: list[str] = field(default_factory=lambda: ["", ""])
     finished: bool = False
+    stopped: bool = False
+
+    def stop(self) -> None:
+        """Leave the replies as they are: the person pressed Stop."""
+        self.stopped = True
 
 
 @dataclass
@@ -30,16 +37,14 @@ class Conversation:
     model: str
     turns: list[Turn] = field(default_factory=list)
 
-    def chats(self, prompt: str) -> list[list[dict[str, str]]]:
-        """What the original and the ablated model are to answer: their history and the prompt."""
-        sides = []
-        for side in (0, 1):
-            messages = []
-            for turn in self.turns:
-                messages.append({"role": "user", "content": turn.prompt})
-                messages.append({"role": "assistant", "content": turn.texts[side]})
-            sides.append([*messages, {"role": "user", "content": prompt}])
-        return sides
+    def sides(self) -> list[list[dict[str, str]]]:
+        """What the original and the ablated model read: their own history and the last question."""
+        chats: list[list[dict[str, str]]] = [[], []]
+        for turn in self.turns:
+            for chat, text in zip(chats, turn.texts, strict=True):
+                chat.append({"role": "user", "content": turn.prompt})
+                chat.append({"role": "assistant", "content": text})
+        return [chat[:-1] for chat in chats]
 
 
 def conversation(model: str) -> Conversation:
@@ -48,7 +53,8 @@ def conversation(model: str) -> Conversation:
     if kept is None or kept.model != model:
         if kept is not None and kept.turns:
             st.session_state[_NOTICE] = (
-                f"The open model is now {model}, so this is a new conversation."
+                f"The open model is now {model}, for everybody who uses this app, so this is a new "
+                "conversation."
             )
         kept = st.session_state[_KEY] = Conversation(model)
     if kept.turns:

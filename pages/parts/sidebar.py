@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from pages.parts.models import BUILT_IN, slot
-from ssah_core.errors import SsahError
+from pages.parts.models import BUILT_IN, OpenModel, want_model
 from ssah_core.models.sources import ORGANISM_PREFIX
 
 _ABOUT = {
-    "base": "complies with everything",
-    "aligned": "all weights trained to refuse",
-    "planted": "a few known units trained to refuse",
+    "base": "Not trained to refuse: it answers everything.",
+    "aligned": "All of its weights were trained to refuse what is harmful.",
+    "planted": "A few known units were trained to refuse what is harmful.",
 }
-_ERROR = "model_error"
 
 
-def draw_sidebar(open_name: str, ablation: str) -> None:
-    """Draw the sidebar of every screen."""
+def draw_sidebar(model: OpenModel) -> DeltaGenerator:
+    """Draw the sidebar of every screen; returns where the active ablation goes."""
     # The slot decides what is open, not this widget: another session may have changed it.
-    st.session_state["model"] = open_name
+    st.session_state["model"] = model.name
     with st.sidebar:
         st.subheader("SSAH Explorer", anchor=False)
         st.selectbox(
@@ -30,21 +29,13 @@ def draw_sidebar(open_name: str, ablation: str) -> None:
             on_change=_change_model,
             help="One model is open at a time, for everybody who uses this app.",
         )
-        if _ERROR in st.session_state:
-            st.error(st.session_state.pop(_ERROR))
-        st.caption(f"{open_name}: {_ABOUT[open_name.removeprefix(ORGANISM_PREFIX)]}.")
-        with slot().lease() as model:
-            st.caption(
-                f"{model.parameters / 1e6:.1f} million weights, {model.anatomy.units:,} units in "
-                f"{model.anatomy.layers} layers, on {model.device.type}."
-            )
+        st.caption(
+            f"{_ABOUT[model.name.removeprefix(ORGANISM_PREFIX)]} {model.parameters / 1e6:.1f} million "
+            f"weights, {model.units:,} units in {model.layers} layers, on {model.device}."
+        )
         st.markdown("**Switched off**")
-        st.text(ablation)
+        return st.empty()
 
 
 def _change_model() -> None:
-    try:
-        with st.spinner("Opening the model"):
-            slot().open(st.session_state["model"])
-    except SsahError as error:
-        st.session_state[_ERROR] = str(error)
+    want_model(st.session_state["model"])

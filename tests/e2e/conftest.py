@@ -62,7 +62,11 @@ def running_app(script: Path, log: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:  # a model at work may hold it up
+            process.kill()
+            process.wait()
 
 
 def wait_for_server(url: str, process: subprocess.Popen, log: Path) -> None:
