@@ -50,8 +50,8 @@ class Options:
 USUAL = {
     "base": Options(esu=0.08, euu=0.16, ru=0.15),
     "aligned": Options(esu=0.08, euu=0.16, ru=0.15),
-    # Without RU: they are taken first, and would take a quarter of the planted units with them.
-    "planted": Options(esu=0.08, euu=0.12, ru=0.0),
+    # Its units are silent but where something is refused, so every token there helps to find them.
+    "planted": Options(esu=0.08, euu=0.12, ru=0.15, tokens="all"),
 }
 REDUNDANT = Options(esu=0.08, euu=0.10, ru=0.15, tokens="all")
 
