@@ -105,12 +105,12 @@ def _more(run: Run) -> tuple[int, Fill, tuple[float, float, float], Tokens, Kind
         help=f"Both: {KINDS_IN_WORDS['both']}. The others stay CU.",
     )
     fill: Fill = st.segmented_control(
-        "A unit that is off puts out",
+        "Units that are off put out",
         FILLS,
         default=FILLS[0],
         format_func=FILLS_IN_WORDS.get,
         required=True,
-        help="Nothing, or its mean over the utility prompts.",
+        help="Nothing, or each its mean over the utility prompts.",
     )
     return _seed(), fill, _shares(run), tokens, kinds
 

@@ -69,7 +69,12 @@ def build_ablation(run: Run, choice: Choice) -> Ablation | None:
 def in_words(choice: Choice, cut: Ablation | None) -> str:
     """For example "ESU off: 291 of 3,648 units (8.0%)"."""
     if cut is None:
-        return "Nothing off"
+        empty = choice.roles and choice.strongest
+        return (
+            f"Nothing off: too few units are {' or '.join(choice.roles)}"
+            if empty
+            else "Nothing off"
+        )
     part = "" if choice.strongest == 100 else f"strongest {choice.strongest}% of "
     what = part + " + ".join(choice.roles)
     if choice.random:

@@ -106,6 +106,14 @@ def test_a_smaller_part_of_esu_takes_fewer_units(app):
     assert last_turn(app).setting.label == "Nothing off"
 
 
+def test_a_role_without_units_is_said_to_have_none(app):
+    press(app, "ESU off")
+    set_number(app, "ESU", 0.0)
+    [(original, ablated)] = replies(press(app, BOMB))
+    assert ablated == original
+    assert last_turn(app).setting.label == "Nothing off: too few units are ESU"
+
+
 def test_a_setting_that_is_not_in_use_answers_nothing_again(app):
     press(app, "ESU off")
     press(app, BOMB)
@@ -190,7 +198,7 @@ def test_shares_that_leave_nothing_are_one_sentence_and_keep_the_conversation(ap
     press(app, KITE)
     set_number(app, "RU", 95.0)
     assert "lower them" in app.error[0].value
-    set_number(app, "RU", 15.0)
+    set_number(app, "RU", 1.0)
     assert not app.error
     assert len(replies(app)) == 1
 
