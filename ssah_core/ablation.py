@@ -114,6 +114,8 @@ class Ablation:
         """
         if match not in ("size", "layer"):
             raise AblationError(f"match='{match}' is not a choice; use size or layer.")
+        if seed < 0:
+            raise AblationError(f"The seed is {seed}; give a whole number from 0 on.")
         anatomy, generator = other.anatomy, np.random.default_rng(seed)
         touched = [site for site in anatomy.sites if other.changed[site.slice].any()]
         if match == "layer":

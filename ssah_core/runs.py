@@ -36,7 +36,7 @@ from ssah_core.prompts.reading import Prompt, PromptSet
 from ssah_core.roles import ROLES, Roles
 from ssah_core.scoring.moments import Moments
 from ssah_core.scoring.scores import Scores, TokenMoments
-from ssah_core.storage import sha256, write_file, write_folder
+from ssah_core.storage import check_free, sha256, write_file, write_folder
 
 FORMAT = 1
 _MANIFEST, _SCORES, _PROMPTS = "manifest.json", "scores.safetensors", "prompts.parquet"
@@ -66,6 +66,7 @@ def create_run(folder: str | Path, model: Model, scores: Scores, *, seconds: flo
 
     Raises RunError where the folder is taken or cannot be written; then nothing is written.
     """
+    check_free(folder)
     folder = Path(folder)
     files = {_SCORES: save_tensors(_tensors(scores)), _PROMPTS: _prompt_table(scores)}
     manifest = _describe(model, scores, seconds)
@@ -76,6 +77,11 @@ def create_run(folder: str | Path, model: Model, scores: Scores, *, seconds: flo
 
 def save_roles(run: Run, roles: Roles) -> Run:
     """Keep roles in a run, in place of those that it held; raises RunError as `create_run`."""
+    if run.folder.resolve().is_relative_to(ORGANISMS.resolve()) and run.roles is not None:
+        raise RunError(
+            f"The run '{run.folder}' ships with the built-in model and stays as it is; score the model "
+            "into a run of your own with: python -m ssah_core score --out runs/mine"
+        )
     table = _role_table(roles)
     name = f"roles-{sha256(table)[:12]}.parquet"
     old = [file for file in run.manifest["files"] if file.startswith("roles-") and file != name]

@@ -56,8 +56,13 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         raise explain(error, folder) from error
 
 
-def check_free(folder: Path) -> None:
+def check_free(folder: Path | str) -> None:
     """Raise RunError where `write_folder` could not write: said before hours of work."""
+    folder = Path(folder)
+    if str(folder).startswith("organism:") or "\0" in str(folder):
+        raise RunError(
+            f"A run cannot be called {str(folder)!r}; choose a folder such as runs/mine."
+        )
     _check_new(folder)
     parent = next(parent for parent in folder.absolute().parents if parent.exists())
     try:
@@ -83,7 +88,11 @@ def explain(error: OSError, path: Path) -> RunError:
 
 
 def _check_new(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:  # such as a name longer than any file's
+        raise explain(error, folder) from error
+    if taken:
         raise RunError(
             f"'{folder}' already exists and is not empty; choose another name for the run."
         )

@@ -106,5 +106,11 @@ def _plain(messages: list[dict[str, str]]) -> str:
 def _encode(model: Model, text: str, *, starts: bool) -> tuple[int, ...]:
     # A chat template writes its own begin-of-text token; the plain one leaves that to the tokenizer.
     add_special = starts and not model.tokenizer.chat_template
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PromptError(
+            "The text holds bytes that are not UTF-8; type or paste it anew."
+        ) from error
     with model.tokenizer_lock:
         return tuple(model.tokenizer(text, add_special_tokens=add_special)["input_ids"])

@@ -160,3 +160,17 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(tmp_path):
         storage.check_free(blocker)
     storage.check_free(Path(tmp_path / "new" / "deeper"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_the_shipped_runs_stay_as_they_are():
+    shipped = open_run("organism:planted")
+    before = {path.name: path.read_bytes() for path in shipped.folder.iterdir()}
+    with pytest.raises(RunError, match="ships with the built-in model"):
+        save_roles(shipped, assign_roles(shipped.scores, 0.1, 0.1, 0.1))
+    assert {path.name: path.read_bytes() for path in shipped.folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["organism:planted", "bad\0name", "x" * 300])
+def test_a_name_that_no_run_can_have_is_refused(name):
+    with pytest.raises(RunError):
+        storage.check_free(name)
