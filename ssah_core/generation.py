@@ -48,7 +48,7 @@ def generate(
 
     A chat is a string or a list of {"role", "content"} messages. Greedy at temperature 0; otherwise
     each row draws from its own generator, so its text does not depend on its neighbours beyond
-    floating-point ties. `stops.stop(row)` ends a row at the next step, `stops.stop()` all of them.
+    floating-point ties. `stops.stop(row)` ends a row before the next step, `stops.stop()` all of them.
 
     Raises PromptError (a chat that does not fit), OptionError, and AblationError rather than show a
     reply as ablated where a masked site did not act.

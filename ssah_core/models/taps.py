@@ -72,14 +72,12 @@ class Taps:
 
     @contextmanager
     def instructed(self, instruction: Instruction | None) -> Iterator[None]:
-        """Carry an instruction through the forwards of this context; None carries nothing.
+        """Carry an instruction through the forwards of this context; None: nothing is done to them.
 
         An inner context replaces an outer one of the same model until it is left.
         """
-        if instruction is None:
-            yield
-            return
-        token = _CURRENT.set({**_CURRENT.get(), self.owner: instruction})
+        others = {owner: kept for owner, kept in _CURRENT.get().items() if owner is not self.owner}
+        token = _CURRENT.set(others if instruction is None else {**others, self.owner: instruction})
         try:
             yield
         finally:
