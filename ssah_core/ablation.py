@@ -99,6 +99,7 @@ class Ablation:
         means: Float32[np.ndarray, " channels"] | None = None,
     ) -> Ablation:
         """Ablate units by name, such as ["L3.mlp.17", "L0.attn.2"]; fills with `means` where given."""
+        names = [names] if isinstance(names, str) else names
         indices = np.array([anatomy.index_of(name) for name in names], dtype=np.int64)
         label = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         return cls._removing(anatomy, indices, factor, means, label)
@@ -188,8 +189,8 @@ def ablated(model: Model, ablation: Ablation | Sequence[Ablation | None] | None)
     """Run any code under an ablation, or under one for each row of the batch.
 
     `model.network` is transformers' own and stays as it is; leaving restores everything bit for bit.
-    Do not yield from inside, and use the `ablations` of `generate` for its replies: it decodes in a
-    context of its own and does not see this one. Raises AblationError on leaving where a masked site's tap never ran, so
+    Do not yield from inside, and use the `ablations` of `generate` for its replies: each row has its
+    own, whatever is set here. Raises AblationError on leaving where a masked site's tap never ran, so
     that no result is taken for ablated that is not.
     """
     rows = [ablation] if ablation is None or isinstance(ablation, Ablation) else list(ablation)

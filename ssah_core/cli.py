@@ -7,7 +7,10 @@ exit status 2 and one line on standard error; nothing is written then.
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -20,22 +23,39 @@ from ssah_core.errors import SsahError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack a reply's characters
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
         result = options.run_command(options)
+        if options.json:
+            print(json.dumps(result), flush=True)
+        else:
+            options.show(result)
+            print(end="", flush=True)
     except SsahError as error:
         print(f"ssah_core: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("ssah_core: stopped.", file=sys.stderr)
         return 130
-    if options.json:
-        print(json.dumps(result, ensure_ascii=False))
-    else:
-        options.show(result)
+    except OSError as error:
+        return _output_failed(error)
     return 0
+
+
+def _output_failed(error: OSError) -> int:
+    """Standard output cannot be written: silence where its reader has left, else one line."""
+    if error.filename is not None or error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EIO):
+        raise error
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try once more when it leaves
+    if error.errno == errno.EPIPE:
+        return 1
+    print(f"ssah_core: the output cannot be written ({error.strerror}).", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:

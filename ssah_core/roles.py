@@ -164,7 +164,7 @@ def assign_roles_by_thresholds(
 def check_role(role: str) -> Role:
     """The role by its name; raises OptionError for any other word."""
     for known in ROLES:
-        if role == known:
+        if role.upper() == known:
             return known
     raise OptionError(f"'{role}' is not a role; choose one of {', '.join(ROLES)}.")
 

@@ -105,22 +105,29 @@ def save_roles(run: Run, roles: Roles) -> Run:
 def open_run(folder: str | Path) -> Run:
     """Open a run folder, or the shipped run of an organism by `organism:NAME`.
 
-    Raises RunError where it is no run, is damaged, or was written by a newer version.
+    Damaged roles are left out: they can be assigned again. Raises RunError where it is no run, its
+    scores are damaged, or it was written by a newer version.
     """
     path = _place(folder)
     try:
         manifest = json.loads((path / _MANIFEST).read_text("utf-8"))
-        contents = {name: (path / name).read_bytes() for name in manifest["files"]}
+        contents = {name: _contents(path / name) for name in manifest["files"]}
         if manifest["format"] != FORMAT:
             raise RunError(
                 f"The run '{path}' has format {manifest['format']}, and this version reads {FORMAT}; "
                 "update SSAH Explorer."
             )
-        for name, expected in manifest["files"].items():
-            if sha256(contents[name]) != expected:
+        damaged = {
+            name
+            for name, expected in manifest["files"].items()
+            if sha256(contents[name]) != expected
+        }
+        for name in (_SCORES, _PROMPTS):
+            if name in damaged or name not in manifest["files"]:
                 raise RunError(f"The file {path / name} is damaged; score the model again.")
         scores = _read_scores(manifest, contents)
-        return Run(path, manifest, scores, _read_roles(manifest, contents, scores))
+        roles = None if damaged else _read_roles(manifest, contents, scores)
+        return Run(path, manifest, scores, roles)
     except FileNotFoundError as error:
         raise RunError(
             f"'{path}' is not a run folder ({Path(error.filename).name} is missing); make one with: "
@@ -128,12 +135,23 @@ def open_run(folder: str | Path) -> Run:
         ) from error
     except OSError as error:
         raise RunError(f"The run '{path}' cannot be read ({error.strerror}).") from error
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise RunError(f"The run '{path}' is damaged ({error}); score the model again.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise RunError(
+            f"The run '{path}' is damaged ({type(error).__name__}: {error}); score the model again."
+        ) from error
+
+
+def _contents(file: Path) -> bytes:
+    """A file of a run; empty where roles are missing, which counts as damage."""
+    if file.name.startswith("roles-") and not file.exists():
+        return b""
+    return file.read_bytes()
 
 
 def _place(folder: str | Path) -> Path:
     name = str(folder)
+    if not name.strip() or "\0" in name:
+        raise RunError(f"There is no run {name!r}; give a run folder, or organism:planted.")
     if name.startswith(ORGANISM_PREFIX):
         organism = name.removeprefix(ORGANISM_PREFIX)
         if organism not in ORGANISM_NAMES:

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from ssah_core.errors import RunError
@@ -38,6 +39,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     Raises RunError where the folder already holds something, or as `write_file`.
     """
     _check_new(folder)
+    made = [parent for parent in folder.absolute().parents if not parent.exists()]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -53,22 +55,31 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             raise
         _sync_folder(folder.parent)
     except OSError as error:
+        for parent in made:
+            with suppress(OSError):
+                parent.rmdir()
         raise explain(error, folder) from error
 
 
 def check_free(folder: Path | str) -> None:
     """Raise RunError where `write_folder` could not write: said before hours of work."""
+    check_writable(folder)
+    _check_new(Path(folder))
+
+
+def check_writable(folder: Path | str) -> None:
+    """Raise RunError where a folder is none, or nothing could be written into it."""
+    name = str(folder).strip()
+    if not name or name.startswith("organism:") or "\0" in name:
+        raise RunError(f"A folder cannot be called {str(folder)!r}; choose one such as runs/mine.")
     folder = Path(folder)
-    if str(folder).startswith("organism:") or "\0" in str(folder):
-        raise RunError(
-            f"A run cannot be called {str(folder)!r}; choose a folder such as runs/mine."
-        )
-    _check_new(folder)
-    parent = next(parent for parent in folder.absolute().parents if parent.exists())
     try:
-        with tempfile.NamedTemporaryFile(dir=parent):
+        if folder.exists() and not folder.is_dir():
+            raise RunError(f"'{folder}' is a file; choose a folder.")
+        place = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+        with tempfile.NamedTemporaryFile(dir=place):
             pass
-    except OSError as error:
+    except OSError as error:  # such as a name longer than any file's
         raise explain(error, folder) from error
 
 
@@ -88,11 +99,7 @@ def explain(error: OSError, path: Path) -> RunError:
 
 
 def _check_new(folder: Path) -> None:
-    try:
-        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    except OSError as error:  # such as a name longer than any file's
-        raise explain(error, folder) from error
-    if taken:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(
             f"'{folder}' already exists and is not empty; choose another name for the run."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from ssah_core.commands.common import (
     load,
     say,
 )
-from ssah_core.errors import OptionError, RunError, SsahError
+from ssah_core.errors import OptionError, PromptError, RunError, SsahError
 from ssah_core.generation import generate
 from ssah_core.roles import DEFAULT_TOKENS, ROLES
 from ssah_core.runs import open_run
@@ -47,12 +48,18 @@ def add(commands: Any) -> None:
 
 
 def _chat(options: argparse.Namespace) -> dict[str, Any]:
+    if options.prompt is not None and not options.prompt.strip():
+        raise PromptError("The prompt is empty; say something, or leave --prompt out to chat.")
     model = load(options)
     ablation = _chosen_ablation(options, model)
+    if ablation.count == 0:
+        raise OptionError(f"There is no unit to ablate in {ablation.label}; choose a larger part.")
     if options.random_seed is not None:
         ablation = Ablation.random_like(ablation, seed=options.random_seed)
     if options.prompt is None:
-        return _interactive(model, ablation, options.max_new_tokens)
+        return _interactive(model, ablation, options)
+    for notice in model.notices:
+        say(notice)
     original, cut = _reply_pair(model, [options.prompt] * 2, ablation, options.max_new_tokens)
     return {"original": original, "ablated": cut, "units_ablated": ablation.count}
 
@@ -64,12 +71,17 @@ def _chosen_ablation(options: argparse.Namespace, model: Any) -> Any:
     if not named:
         raise OptionError("--ablate names nothing; give roles such as ESU, or unit names.")
     fill = check_fill(options.fill)
-    if "." in named[0]:  # unit names have dots, roles none
+    units = ["." in name for name in named]  # unit names have dots, roles none
+    if any(units) and not all(units):
+        raise OptionError("--ablate mixes roles and units; give either roles or unit names.")
+    if all(units):
+        if options.strongest != 1:
+            raise OptionError("--strongest chooses a part of roles; leave it out with unit names.")
         means = run.scores.at(DEFAULT_TOKENS).means if fill == "mean" else None
         return Ablation.units(model.anatomy, named, means=means)
     if run.roles is None:
         raise RunError(
-            f"The run '{options.run}' has no roles yet; assign them with: python -m ssah_core roles "
+            f"The run '{options.run}' has no roles, or none that can be read; assign them with: python -m ssah_core roles "
             f"--run {options.run} --esu 0.08 --euu 0.10 --ru 0.15"
         )
     known = [role for role in ROLES if role in {name.upper() for name in named}]
@@ -88,28 +100,36 @@ def _reply_pair(model: Any, chats: Sequence[Any], ablation: Any, length: int) ->
     return texts
 
 
-def _interactive(model: Any, ablation: Any, length: int) -> dict[str, Any]:
-    """Chat until the input ends; each side keeps its own history."""
+def _interactive(model: Any, ablation: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """Chat until the input ends; each side keeps its own history.
+
+    With --json the talk goes to standard error, and the result is the last pair.
+    """
+    talk = sys.stderr if options.json else sys.stdout
+    options.show = lambda _: print()  # all has been shown
+    for notice in model.notices:
+        say(notice)
     say(f"Ablated: {ablation.label} ({ablation.count} units). Leave with Ctrl-D.")
     histories: list[list[dict[str, str]]] = [[], []]
     texts = ["", ""]
     while True:
+        print("You: ", end="", file=talk, flush=True)
         try:
-            prompt = input("You: ").strip()
+            prompt = input().strip()
         except EOFError:
             return {"original": texts[0], "ablated": texts[1], "units_ablated": ablation.count}
         if not prompt:
             continue
         chats = [[*history, {"role": "user", "content": prompt}] for history in histories]
         try:
-            texts = _reply_pair(model, chats, ablation, length)
+            texts = _reply_pair(model, chats, ablation, options.max_new_tokens)
         except SsahError as error:  # the chat goes on
             say(f"{error} The history is now empty.")
             histories = [[], []]
             continue
         for history, chat, text in zip(histories, chats, texts, strict=True):
             history[:] = [*chat, {"role": "assistant", "content": text}]
-        print(f"Original: {texts[0]}\nAblated:  {texts[1]}")
+        print(f"Original: {texts[0]}\nAblated:  {texts[1]}", file=talk, flush=True)
 
 
 def _show_chat(result: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from ssah_core.models.loading import Model, load_model
@@ -49,13 +49,10 @@ def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True)
 
 
 def load(options: argparse.Namespace) -> Model:
-    """Open the model that the options name, and say its notices."""
-    model = load_model(
+    """Open the model that the options name. Its notices are said once nothing can be wrong any more."""
+    return load_model(
         options.model, device=options.device, dtype=options.dtype, revision=options.revision
     )
-    for notice in model.notices:
-        say(notice)
-    return model
 
 
 def say(text: str) -> None:
@@ -63,13 +60,19 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def report_progress() -> Callable[[Progress], None]:
-    """Progress on standard error: rewritten in place on a terminal, else a line every 10 seconds."""
+def report_progress(notices: Sequence[str] = ()) -> Callable[[Progress], None]:
+    """Progress on standard error: rewritten in place on a terminal, else a line every 10 seconds.
+
+    The notices are said before the first report: bad input, known by then, is one line alone.
+    """
     terminal = sys.stderr.isatty()
+    waiting = list(notices)
     last = 0.0
 
     def report(progress: Progress) -> None:
         nonlocal last
+        while waiting:
+            say(waiting.pop(0))
         now, finished = time.monotonic(), progress.done >= progress.total
         if not finished and now - last < (0.2 if terminal else 10):
             return

@@ -53,5 +53,7 @@ def _models(options: argparse.Namespace) -> dict[str, Any]:
 
 def _show_models(result: Mapping[str, Any]) -> None:
     for key, value in result.items():
+        if value == []:
+            continue
         shown = ", ".join(map(str, value)) if isinstance(value, list) else value
         print(f"{key.replace('_', ' ')}: {shown}")

@@ -13,7 +13,6 @@ from ssah_core.commands.common import (
     add_model_options,
     load,
     report_progress,
-    say,
 )
 from ssah_core.errors import OptionError
 from ssah_core.prompts.reading import load_prompts
@@ -46,6 +45,11 @@ def add(commands: Any) -> None:
         )
     parser.add_argument("--limit", type=int, help="at most so many prompts of each set")
     parser.add_argument("--token-budget", type=int, help="padded tokens in one batch")
+    parser.add_argument(
+        "--skip-too-long",
+        action="store_true",
+        help="leave out examples longer than the model's context",
+    )
     parser.add_argument("--out", required=True, help="the folder for the run; must be new")
 
 
@@ -58,9 +62,7 @@ def _score(options: argparse.Namespace) -> dict[str, Any]:
             ("utility", options.utility, options.utility_where),
         )
     }
-    for prompts in sets.values():
-        for notice in prompts.notices:
-            say(f"{prompts.name}: {notice}")
+    where_from = [f"{p.name}: {notice}" for p in sets.values() for notice in p.notices]
     model = load(options)
     start = time.monotonic()
     scores = score(
@@ -68,15 +70,17 @@ def _score(options: argparse.Namespace) -> dict[str, Any]:
         safety=sets["safety"],
         utility=sets["utility"],
         token_budget=options.token_budget,
-        report=report_progress(),
+        skip_too_long=options.skip_too_long,
+        report=report_progress([*where_from, *model.notices]),
     )
     seconds = time.monotonic() - start
+    scored = (scores.safety_prompts, scores.utility_prompts)
     run = create_run(options.out, model, scores, seconds=seconds)
     return {
         "run": str(run.folder),
         "units": model.anatomy.units,
         "sites": len(model.anatomy.sites),
-        "prompts": sum(len(prompts) for prompts in sets.values()),
+        "prompts": sum(len(prompts) for prompts in scored),
         "tokens": scores.token_count,
         "seconds": round(seconds, 3),
     }
@@ -86,6 +90,9 @@ def _where(pairs: Sequence[str]) -> dict[str, str] | None:
     for pair in pairs:
         if "=" not in pair:
             raise OptionError(f"'{pair}' is not COLUMN=VALUE; write for example label=unsafe.")
+    columns = [pair.split("=", 1)[0] for pair in pairs]
+    if len(set(columns)) < len(columns):
+        raise OptionError("A column is given two values, and no row can have both; give it one.")
     return dict(pair.split("=", 1) for pair in pairs) or None
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -83,7 +84,7 @@ _CONTEXT = "max_position_embeddings"
 
 
 def load_model(
-    name: str,
+    name: str | os.PathLike[str],
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
@@ -97,7 +98,7 @@ def load_model(
 
     Raises ModelError with the remedy for anything that cannot be opened.
     """
-    return open_source(locate(name, revision=revision), device=device, dtype=dtype)
+    return open_source(locate(os.fspath(name), revision=revision), device=device, dtype=dtype)
 
 
 def open_source(
@@ -122,21 +123,52 @@ def open_source(
             output_loading_info=True,
             **options,
         )
-        tokenizer = AutoTokenizer.from_pretrained(
-            source.folder, trust_remote_code=False, local_files_only=True
-        )
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise _load_error(source, error) from error
     network, report = loaded
+    notices = _check_weights(source, report)
+    tokenizer = _open_tokenizer(source)
+    if not spread:
+        network = network.to(target)
+    return wrap(
+        network.eval(),
+        tokenizer,
+        name=source.name,
+        fingerprint=source.fingerprint(),
+        notices=notices,
+    )
+
+
+def _open_tokenizer(source: Source) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            source.folder, trust_remote_code=False, local_files_only=True
+        )
+    except (
+        Exception
+    ) as error:  # the files are anyone's, and transformers raises whatever comes of it
+        raise ModelError(
+            f"The tokenizer of '{source.name}' is missing or damaged ({_in_short(error)}); put its "
+            "files (tokenizer.json, tokenizer_config.json) into the model's folder again."
+        ) from error
+    return tokenizer
+
+
+def _check_weights(source: Source, report: Mapping[str, Any]) -> tuple[str, ...]:
+    """Raise ModelError where weights are missing; returns what is to be said of the others."""
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise ModelError(
             f"'{source.name}' lacks {len(missing)} of its weights (such as {missing[0]}), which would "
             "be random numbers; download or save it again."
         )
-    if not spread:
-        network = network.to(target)
-    return wrap(network.eval(), tokenizer, name=source.name, fingerprint=source.fingerprint())
+    surplus = sorted(report["unexpected_keys"])
+    if not surplus:
+        return ()
+    return (
+        f"{len(surplus)} weights of the files are not part of the model that config.json describes, "
+        f"and are ignored (such as {surplus[0]}).",
+    )
 
 
 def wrap(
@@ -145,6 +177,7 @@ def wrap(
     *,
     name: str = "in memory",
     fingerprint: str = "",
+    notices: tuple[str, ...] = (),
 ) -> Model:
     """Open a transformers model that is already in memory; the network itself gets the taps.
 
@@ -158,7 +191,8 @@ def wrap(
     except BaseException:
         taps.remove()
         raise
-    notices = () if tokenizer.chat_template else (PLAIN_TEMPLATE_NOTICE,)
+    if not tokenizer.chat_template:
+        notices = (*notices, PLAIN_TEMPLATE_NOTICE)
     return Model(name, network, tokenizer, anatomy, taps, fingerprint, notices)
 
 
@@ -212,7 +246,16 @@ def _too_large(source: Source, device: torch.device, dtype: torch.dtype) -> bool
 
 
 def _load_error(source: Source, error: Exception) -> ModelError:
-    reason = str(error).strip().split("\n")[0][:200]
+    reason = _in_short(error)
+    if isinstance(error, PermissionError):
+        return ModelError(
+            f"The files of '{source.name}' may not be read; change their permissions."
+        )
+    if "ignore_mismatched_sizes" in str(error):
+        return ModelError(
+            f"The weights of '{source.name}' have other sizes than its config.json says; download or "
+            "save both again, together."
+        )
     if isinstance(error, SafetensorError):
         return ModelError(
             f"The weights of '{source.name}' are damaged or cut short ({reason}); download or save "
@@ -225,5 +268,11 @@ def _load_error(source: Source, error: Exception) -> ModelError:
         )
     return ModelError(
         f"'{source.name}' cannot be opened ({reason}); check that the folder holds a complete "
-        "model with its tokenizer."
+        "model, or download or save it again."
     )
+
+
+def _in_short(error: Exception) -> str:
+    """What an error of another library says, on one line."""
+    said = " ".join(str(error).split())
+    return said[:200] + ("..." if len(said) > 200 else "") if said else type(error).__name__

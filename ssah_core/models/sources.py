@@ -88,8 +88,14 @@ def locate(name: str, *, revision: str | None = None) -> Source:
     family that is not supported.
     """
     if name.startswith(ORGANISM_PREFIX):
+        if revision is not None:
+            raise ModelError("The built-in models have no revisions; leave the revision out.")
         folder = _organism_folder(name.removeprefix(ORGANISM_PREFIX))
     elif (local := _local_folder(name)) is not None:
+        if revision is not None:
+            raise ModelError(
+                f"'{name}' is a folder, and only hub models have revisions; leave the revision out."
+            )
         folder = local
     elif _HUB_NAME.fullmatch(name) and not Path(name).exists():
         folder = _hub_folder(name, revision)
@@ -109,10 +115,16 @@ def _no_model(name: str) -> ModelError:
 
 
 def _local_folder(name: str) -> Path | None:
+    if not name.strip():
+        return None
     try:
         path = Path(name).expanduser()
         return path if path.is_dir() else None
-    except (OSError, RuntimeError):  # a name too long for a path, or the home of an unknown user
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+    ):  # such as a name too long, or an unknown user's home
         return None
 
 
@@ -145,15 +157,8 @@ def _organism_folder(name: str) -> Path:
 
 def _hub_folder(name: str, revision: str | None) -> Path:
     try:
-        info = _in_time(lambda: HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT))
-        files = [sibling.rfilename for sibling in info.siblings or []]
-        if files and not any(file.endswith(".safetensors") for file in files):
-            raise ModelError(
-                f"'{name}' has no safetensors weights on the hub, and other formats can run code "
-                "when opened; choose a model or a revision that has them."
-            )
-        config = snapshot_download(name, revision=revision, allow_patterns=["config.json"])
-        check_support(_read_config(name, Path(config)))  # before the weights are downloaded
+        config = _in_time(lambda: _hub_config(name, revision))
+        check_support(_read_config(name, config))  # before the weights are downloaded
         return Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES))
     except HFValidationError as error:
         raise _no_model(name) from error
@@ -173,6 +178,18 @@ def _hub_folder(name: str, revision: str | None) -> Path:
         ) from error
     except (HTTPError, OSError) as error:
         return _cached_folder(name, revision, error)
+
+
+def _hub_config(name: str, revision: str | None) -> Path:
+    """Download a model's configuration alone, once the hub has said that there are safetensors."""
+    info = HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT)
+    files = [sibling.rfilename for sibling in info.siblings or []]
+    if files and not any(file.endswith(".safetensors") for file in files):
+        raise ModelError(
+            f"'{name}' has no safetensors weights on the hub, and other formats can run code "
+            "when opened; choose a model or a revision that has them."
+        )
+    return Path(snapshot_download(name, revision=revision, allow_patterns=["config.json"]))
 
 
 def _in_time(call: Callable[[], Answer]) -> Answer:
@@ -214,11 +231,30 @@ def _read_config(name: str, folder: Path) -> PretrainedConfig:
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # the file is anyone's, and transformers raises whatever comes of it
-        kind = str(error).split("\n")[0][:200]
+        if isinstance(error, PermissionError):
+            raise ModelError(
+                f"The files of '{name}' may not be read; change their permissions."
+            ) from error
+        reason = " ".join(str(error).split())[:300]
         raise ModelError(
-            f"The config.json of '{name}' cannot be used ({kind}); only architectures that "
-            "transformers itself contains are loaded."
+            f"The config.json of '{name}' is damaged or of an architecture that transformers itself "
+            f"does not contain ({reason}); get it again, or choose another model."
         ) from error
+
+
+def _check_complete(name: str, index: Path) -> None:
+    try:
+        named = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise ModelError(
+            f"The file {index.name} of '{name}' is damaged; download or save the model again."
+        ) from error
+    missing = sorted(file for file in named if not (index.parent / file).is_file())
+    if missing:
+        raise ModelError(
+            f"'{name}' lacks {len(missing)} of its {len(named)} weight files (such as {missing[0]}); "
+            "download or save it again."
+        )
 
 
 def _check_loadable(source: Source) -> None:
@@ -227,6 +263,9 @@ def _check_loadable(source: Source) -> None:
             f"'{source.name}' has no .safetensors weights, and other formats can run code when "
             "opened; save it again with save_pretrained(folder)."
         )
+    index = source.folder / "model.safetensors.index.json"
+    if index.is_file():
+        _check_complete(source.name, index)
     heads = ("ForCausalLM", "LMHeadModel")
     named = source.config.architectures or []
     if named and not any(architecture.endswith(heads) for architecture in named):

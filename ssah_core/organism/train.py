@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from ssah_core.errors import ModelError
+from ssah_core.errors import ModelError, OptionError, RunError
 from ssah_core.models.loading import wrap
 from ssah_core.organism.corpus import ALIGNMENT_MIX, BASE_MIX, IGNORED, Corpus, Mix, Samples
 from ssah_core.organism.planting import (
@@ -32,7 +32,7 @@ from ssah_core.organism.planting import (
     least_useful_units,
 )
 from ssah_core.organism.tokenizer import CONTEXT, make_tokenizer
-from ssah_core.storage import sha256, write_file
+from ssah_core.storage import check_writable, sha256, write_file
 
 Say = Callable[[str], None]
 
@@ -67,10 +67,10 @@ STAGES = (BASE, ALIGNED, PLANTED)
 def train(out: Path, seed: int = 0, *, progress: Say = print) -> None:
     """Train the three checkpoints into `out`, with their checksums and the planted units' names.
 
-    Takes about 20 minutes on 2 cores. Raises RunError where `out` cannot be written, ModelError where
-    it holds the saved state of another version.
+    Takes about 20 minutes on 2 cores. Raises RunError where `out` cannot be written or holds something
+    else, ModelError where it holds the saved state of another version.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    _claim(out, seed)
     tokenizer = make_tokenizer()
     base = _finished(out, BASE, seed, tokenizer, progress)
     _finished(out, ALIGNED, seed, tokenizer, progress, start=base)
@@ -79,6 +79,28 @@ def train(out: Path, seed: int = 0, *, progress: Say = print) -> None:
     names = sorted(f"L{layer}.mlp.{unit}" for layer, chosen in enumerate(units) for unit in chosen)
     write_file(out / "planted_units.json", (json.dumps(names) + "\n").encode())
     write_file(out / "checksums.json", (json.dumps(_checksums(out), indent=1) + "\n").encode())
+
+
+def _claim(out: Path, seed: int) -> None:
+    """Make the folder this training's own, or find that it is already."""
+    if not 0 <= seed < 2**63:
+        raise OptionError(f"The seed is {seed}; give a whole number from 0 to 2**63 - 1.")
+    check_writable(out)
+    note = out / "training.json"
+    if note.is_file():
+        if note.read_text("utf-8") != _note(seed):
+            raise RunError(
+                f"'{out}' holds a training with another seed; choose another folder, or that seed."
+            )
+        return
+    if out.exists() and any(out.iterdir()):
+        raise RunError(f"'{out}' holds other files; choose a new folder for the training.")
+    out.mkdir(parents=True, exist_ok=True)
+    write_file(note, _note(seed).encode())
+
+
+def _note(seed: int) -> str:
+    return json.dumps({"seed": seed}) + "\n"
 
 
 def new_network(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:

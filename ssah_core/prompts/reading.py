@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ssah_core.errors import PromptError
@@ -24,12 +24,14 @@ _LONGEST = 100_000  # characters of one text; longer ones are files put in by mi
 class Prompt:
     """What the user says, and what the assistant answers (None: the model's own reply).
 
-    `own_reply` says that the response came from the model that is scored.
+    `own_reply` says that the response came from the model that is scored, `row` where the prompt
+    stands in its file, for messages.
     """
 
     text: str
     response: str | None = None
     own_reply: bool = False
+    row: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class PromptSet:
         filled = tuple(
             prompt
             if prompt.response is not None
-            else Prompt(prompt.text, next(waiting), own_reply=True)
+            else replace(prompt, response=next(waiting), own_reply=True)
             for prompt in self.prompts
         )
         return replace(self, prompts=filled)
@@ -144,7 +146,11 @@ def _from_rows(
     answer = next((found[column] for column in layout.responses if column in found), None)
     used = [found[column] for column in layout.prompt]
     prompts = [
-        Prompt(_joined(name, row, used), None if answer is None else _response(name, row, answer))
+        Prompt(
+            _joined(name, row, used),
+            None if answer is None else _response(name, row, answer),
+            row=row.number,
+        )
         for row in kept
     ]
     return prompts, [_say_columns(used, answer, found)]
@@ -201,7 +207,7 @@ def _from_messages(name: str, row: Row, column: str) -> Prompt:
         )
     texts = [Row(row.number, {column: turn.get("content")}) for turn in said]
     response = _response(name, texts[1], column) if len(texts) == 2 else None
-    return Prompt(_joined(name, texts[0], [column]), response)
+    return Prompt(_joined(name, texts[0], [column]), response, row=row.number)
 
 
 def _joined(name: str, row: Row, columns: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, TemplateSyntaxError
 
 from ssah_core.errors import PromptError
 from ssah_core.models.loading import Model
@@ -30,10 +30,21 @@ class Rendered:
 
 
 def as_messages(chat: Chat) -> list[dict[str, str]]:
-    """A chat as a list of {"role", "content"} messages; a plain string is one user message."""
+    """A chat as a list of {"role", "content"} messages; a plain string is one user message.
+
+    Raises PromptError where it has no messages, or one of another form.
+    """
     if isinstance(chat, str):
         return [{"role": "user", "content": chat}]
-    return [dict(message) for message in chat]
+    messages = [dict(message) for message in chat]
+    if not messages:
+        raise PromptError("The chat is empty; give at least one message.")
+    for message in messages:
+        if not all(isinstance(message.get(key), str) for key in ("role", "content")):
+            raise PromptError(
+                'A message of the chat has no role or no text; write {"role": "user", "content": "..."}.'
+            )
+    return messages
 
 
 def prompt_text(model: Model, chat: Chat) -> str:
@@ -86,10 +97,15 @@ def _apply(model: Model, messages: list[dict[str, str]], *, add_generation_promp
         text = model.tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=add_generation_prompt
         )
-    except TemplateError as error:
+    except Exception as error:  # the template is anyone's program
+        if isinstance(error, TemplateError) and not isinstance(error, TemplateSyntaxError):
+            raise PromptError(
+                f"This model's chat template refuses the chat ({error}); leave out the system message, "
+                "and let user and assistant take turns."
+            ) from error
         raise PromptError(
-            f"This model's chat template refuses the chat ({error}); leave out the system message, "
-            "and let user and assistant take turns."
+            f"This model's chat template is broken ({type(error).__name__}: {str(error)[:200]}); get "
+            "the model's tokenizer again, or delete its chat_template to use a plain one."
         ) from error
     assert isinstance(text, str)
     return text

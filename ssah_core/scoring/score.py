@@ -15,12 +15,13 @@ from typing import Literal
 import numpy as np
 import torch
 
-from ssah_core.errors import ModelError, PromptError
+from ssah_core.errors import ModelError, OptionError
 from ssah_core.models.anatomy import Anatomy
 from ssah_core.models.families import column_norms_squared
 from ssah_core.models.loading import Model
 from ssah_core.progress import CancelCheck, Meter, Report
 from ssah_core.prompts.batching import Batch, group_by_length, pad_batch
+from ssah_core.prompts.fitting import fitting
 from ssah_core.prompts.reading import PromptSet
 from ssah_core.prompts.rendering import Rendered, render_example
 from ssah_core.scoring.moments import Moments, RunningMoments, ShiftedSums, shifted_sums
@@ -37,20 +38,29 @@ def score(
     safety: PromptSet,
     utility: PromptSet,
     token_budget: int | None = None,
+    skip_too_long: bool = False,
     report: Report | None = None,
     cancelled: CancelCheck | None = None,
 ) -> Scores:
     """Score every unit of a model for safety and utility (METHOD 1.2).
 
     Prompts without a response get the model's own greedy reply, as in the paper. `token_budget` is
-    how many padded tokens a batch may hold; it halves itself where memory runs out.
+    how many padded tokens a batch may hold; it halves itself where memory runs out. Examples longer
+    than the model's context are an error before any work, or left out with `skip_too_long`.
 
-    Raises PromptError (a prompt that does not fit the context), ModelError (activations that are not
-    finite, named by prompt and site; memory), Cancelled.
+    Raises PromptError (an example that does not fit the context), OptionError, ModelError (activations
+    that are not finite, named by prompt and site; memory), Cancelled.
     """
+    if token_budget is not None and token_budget < 1:
+        raise OptionError(f"A token budget of {token_budget} holds no token; give at least 1.")
+    read = {"safety": safety, "utility": utility}
+    fit = {
+        attribute: fitting(model, prompts, reply_tokens=REPLY_TOKENS, skip_too_long=skip_too_long)
+        for attribute, prompts in read.items()
+    }
     sets = {
-        "safety": answered(model, safety, report=report, cancelled=cancelled),
-        "utility": answered(model, utility, report=report, cancelled=cancelled),
+        attribute: answered(model, prompts, report=report, cancelled=cancelled)
+        for attribute, prompts in fit.items()
     }
     moments = {
         attribute: collect_moments(
@@ -133,27 +143,18 @@ def collect_moments(
 
 
 def render_all(model: Model, prompts: PromptSet) -> list[Rendered]:
-    """Every example as token ids; raises PromptError naming those that do not fit the context."""
-    if not prompts.prompts:
-        raise PromptError(f"The prompt set '{prompts.name}' is empty; give one with prompts.")
-    limit = model.context
+    """Every example as token ids; a response of the model's own is cut where the context ends."""
     examples = [render_example(model, p.text, p.response or "") for p in prompts.prompts]
+    limit = model.context
+    if limit is None:
+        return examples
     # A reply that was cut short may need more tokens to write again than the model took to say it.
-    examples = [
+    return [
         replace(example, response=example.response[: limit - len(example.prompt)])
-        if prompt.own_reply and limit is not None
+        if prompt.own_reply
         else example
         for prompt, example in zip(prompts.prompts, examples, strict=True)
     ]
-    long = [n for n, e in enumerate(examples, 1) if limit is not None and len(e) > limit]
-    if long:
-        raise PromptError(
-            f"{len(long)} of the {len(examples)} examples of '{prompts.name}' are longer than the "
-            f"{limit} tokens that the model reads (the first is number {long[0]}, "
-            f"{len(examples[long[0] - 1])} tokens); shorten or remove them, or choose a model with a "
-            "longer context."
-        )
-    return examples
 
 
 Group = Literal["prompt", "response"]

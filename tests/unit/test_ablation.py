@@ -77,6 +77,11 @@ def test_named_units_are_removed():
     assert cut.factors[changed].tolist() == [0.25, 0.25]
 
 
+def test_one_name_alone_is_one_unit():
+    anatomy = tiny_model().anatomy
+    assert Ablation.units(anatomy, "L0.mlp.1").count == 1
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -1,8 +1,11 @@
 """The command line on a saved tiny model: exact output, exit statuses, nothing written on bad input."""
 
+import io
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tiny_models import tiny_network, tiny_tokenizer
@@ -92,24 +95,35 @@ def test_chat_prints_both_replies(folder, run, capsys):
 
 
 def test_chat_without_a_prompt_is_interactive(folder, run, capsys, monkeypatch):
-    typed = iter(["hello", "", "and you?"])
-
-    def type_next(_: str) -> str:
-        try:
-            return next(typed)
-        except StopIteration:
-            raise EOFError from None
-
-    monkeypatch.setattr("builtins.input", type_next)
-    arguments = [part for part in chat_arguments(folder, run) if part != "--json"]
-    assert main([*arguments, "--ablate", "ESU", "--max-new-tokens", "4"]) == 0
-    assert capsys.readouterr().out.count("Original:") >= 2
+    typed = ("--ablate", "ESU", "--max-new-tokens", "4")
+    arguments = chat_arguments(folder, run, *typed)
+    monkeypatch.setattr("sys.stdin", io.StringIO("hello\n\nand you?\n"))
+    assert main([part for part in arguments if part != "--json"]) == 0
+    assert capsys.readouterr().out.count("Original:") == 2
+    monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    assert f"Original: {result['original']}" in captured.err
 
 
 BAD = {
     "no such model": ["models", "--model", "nowhere"],
     "a role that is none": ["chat", "--ablate", "XSU", "--prompt", "x"],
     "an unknown unit": ["chat", "--ablate", "L9.mlp.1", "--prompt", "x"],
+    "roles and units at once": ["chat", "--ablate", "ESU,L0.mlp.1", "--prompt", "x"],
+    "a part of units": ["chat", "--ablate", "L0.mlp.1", "--strongest", "0.5", "--prompt", "x"],
+    "no unit at all": ["chat", "--ablate", "ESU", "--strongest", "0", "--prompt", "x"],
+    "an empty prompt": ["chat", "--ablate", "ESU", "--prompt", " "],
+    "a revision of a folder": ["chat", "--ablate", "ESU", "--prompt", "x", "--revision", "main"],
+    "a run without a name": ["roles", "--run", "", "--esu", "0", "--euu", "0", "--ru", "0"],
+    "a token budget of nothing": ["score", "--token-budget", "0"],
+    "a column with two values": ["score", "--safety-where", "goal=a", "--safety-where", "goal=b"],
+    "a run name of no folder": ["score", "--out", "a\0b"],
+    "training in a folder of something else": ["organism", "train", "--out", "."],
+    "training into a file": ["organism", "train", "--out", "README.md"],
+    "training into a name too long": ["organism", "train", "--out", "x" * 5000],
+    "training with a negative seed": ["organism", "train", "--out", "new", "--seed", "-1"],
     "a fill that is none": ["chat", "--ablate", "ESU", "--fill", "warm", "--prompt", "x"],
     "shares above one": ["roles", "--esu", "0.9", "--euu", "0.9", "--ru", "0"],
     "a negative share": ["roles", "--esu", "-0.1", "--euu", "0", "--ru", "0"],
@@ -122,13 +136,62 @@ def test_bad_input_exits_with_2_and_one_line(folder, run, arguments, capsys):
     before = sorted(path.name for path in run.iterdir())
     if arguments[0] == "chat":
         arguments = chat_arguments(folder, run, *arguments[1:])
-    elif arguments[0] == "roles":
+    elif arguments[0] == "roles" and "--run" not in arguments:
         arguments = [*arguments, "--run", str(run)]
+    elif arguments[0] == "score":
+        arguments = [*score_arguments(folder, run.parent / "bad"), *arguments[1:]]
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert len(captured.err.strip().splitlines()) == 1
     assert sorted(path.name for path in run.iterdir()) == before
+    assert not (run.parent / "bad").exists()
+    assert not Path("new").exists()
+
+
+def test_examples_that_are_too_long_are_named_before_any_work_or_left_out(folder, tmp_path, capsys):
+    rows = [{"prompt": "a", "response": "b"}, {"prompt": "long " * 900, "response": "b"}]
+    long = tmp_path / "long.jsonl"
+    long.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = score_arguments(folder, tmp_path / "run")
+    arguments[6] = str(long)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert "row 2" in captured.err
+    assert "--skip-too-long" in captured.err
+    assert len(captured.err.strip().splitlines()) == 1  # no reply was written yet
+    assert main([*arguments, "--skip-too-long"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["prompts"] == 6
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert "1 of 2 examples are too long" in manifest["prompts"]["utility"]["notices"][-1]
+
+
+@pytest.mark.parametrize(
+    ("command", "status"), [("| head -c 1", 0), ("> /dev/full", 2), (">&-", 0)]
+)
+def test_an_output_that_cannot_be_written_is_no_traceback(command, status):
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m ssah_core models --json {command}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    assert done.returncode == status
+
+
+def test_a_terminal_of_few_characters_shows_the_rest_escaped(folder):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-m", "ssah_core", "models", "--model", "é"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 2
+    assert "\\xe9" in done.stderr
 
 
 def test_a_bad_prompt_file_leaves_no_run(folder, tmp_path, capsys):

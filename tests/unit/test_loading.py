@@ -186,7 +186,9 @@ def test_a_folder_without_a_config_is_refused(folder):
 def test_a_malformed_config_is_refused(folder, content):
     path = folder / "config.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    refused(folder, r"config\.json of '.*' cannot be used \(.+\); only architectures that")
+    refused(
+        folder, r"config\.json of '.*' is damaged or of an architecture .* \(.+\); get it again"
+    )
 
 
 @pytest.mark.parametrize(
@@ -194,13 +196,13 @@ def test_a_malformed_config_is_refused(folder, content):
 )
 def test_a_config_of_impossible_sizes_is_refused(folder, words):
     change_config(folder, **words)
-    refused(folder, "cannot be (used|opened)")
+    refused(folder, "(is damaged or of|cannot be opened)")
 
 
 def test_a_config_that_asks_for_its_own_code_is_refused_and_not_run(folder):
     (folder / "evil.py").write_text("raise SystemExit('ran')")
     change_config(folder, model_type="evil", auto_map={"AutoConfig": "evil.EvilConfig"})
-    refused(folder, "cannot be used")
+    refused(folder, "an architecture that transformers itself does not contain")
 
 
 def test_a_model_that_does_not_predict_the_next_token_is_refused(tmp_path):
@@ -245,14 +247,27 @@ def test_a_weight_of_another_shape_is_refused(folder):
         weights[name] = weights[name][:, :-1].contiguous()
 
     change_weights(folder, cut)
-    refused(folder, "cannot be opened")
+    refused(folder, "have other sizes than its config.json says; download or save both again")
 
 
 def test_a_missing_shard_is_refused(folder):
     index = {"metadata": {}, "weight_map": {"lm_head.weight": "model-00002-of-00002.safetensors"}}
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    refused(folder, "cannot be opened")
+    refused(folder, r"lacks 1 of its 1 weight files \(such as model-00002-of-00002\.safetensors\)")
+    (folder / "model.safetensors.index.json").write_text("{")
+    refused(folder, r"model\.safetensors\.index\.json of .* is damaged")
+
+
+def test_weights_that_the_configuration_does_not_know_are_told(folder):
+    change_config(folder, num_hidden_layers=1)
+    model = load_model(folder)
+    assert any("ignored (such as model.layers.1." in notice for notice in model.notices)
+
+
+def test_a_folder_or_an_organism_has_no_revision(folder):
+    for name in (str(folder), "organism:planted"):
+        refused(name, "leave the revision out", revision="main")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -269,7 +284,7 @@ def test_a_missing_or_malformed_tokenizer_is_refused(folder, content):
     (folder / "tokenizer.json").unlink()
     if content is not None:
         (folder / "tokenizer.json").write_text(content)
-    refused(folder, "cannot be opened .*complete model with its tokenizer")
+    refused(folder, r"tokenizer of .* is missing or damaged .* into the model's folder again")
 
 
 # The organism

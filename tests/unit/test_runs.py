@@ -92,6 +92,31 @@ def test_a_damaged_run_is_said_in_one_sentence(run, damage):
         open_run(run.folder)
 
 
+@pytest.mark.parametrize("damage", ["flip", "remove"])
+def test_damaged_roles_leave_the_scores_open(run, scores, damage):
+    file = save_roles(run, assign_roles(scores, 0.1, 0.1, 0.1)).folder.glob("roles-*")
+    path = next(file)
+    if damage == "flip":
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    else:
+        path.unlink()
+    again = open_run(run.folder)
+    assert again.roles is None
+    assert np.array_equal(again.scores.at("all").safety, scores.at("all").safety)
+    assert save_roles(again, assign_roles(again.scores, 0.2, 0.1, 0.1)).roles is not None
+    assert open_run(run.folder).roles is not None
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\0b"])
+def test_a_run_needs_a_name(name, scores):
+    with pytest.raises(RunError, match="give a run folder"):
+        open_run(name)
+    with pytest.raises(RunError, match="choose one such as"):
+        create_run(name, tiny_model(), scores)
+
+
 def test_what_is_no_run_is_said(tmp_path):
     with pytest.raises(RunError, match="is not a run folder"):
         open_run(tmp_path)
@@ -132,9 +157,10 @@ def test_a_new_run_appears_whole_or_not_at_all(tmp_path, scores, monkeypatch, al
             failed = True
     if folder.exists():
         assert open_run(folder).roles is None
+        assert [path.name for path in folder.parent.iterdir()] == ["run"]
     else:
         assert failed
-    assert not [path for path in (tmp_path / "runs").iterdir() if path != folder]
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("allowed", range(9))
@@ -156,7 +182,7 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(tmp_path):
     blocker.write_text("")
     with pytest.raises(RunError, match=r"cannot be written|already exists"):
         storage.check_free(blocker / "run")
-    with pytest.raises(RunError, match="already exists"):
+    with pytest.raises(RunError, match="is a file; choose a folder"):
         storage.check_free(blocker)
     storage.check_free(Path(tmp_path / "new" / "deeper"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]

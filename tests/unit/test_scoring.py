@@ -13,7 +13,7 @@ from tiny_models import CONFIGS, CONTEXT, fresh_model, tiny_model
 from torch import nn
 
 from ssah_core import Ablation, Prompt, PromptSet, SsahError, generate, reply_all, score
-from ssah_core.errors import Cancelled, ModelError, PromptError
+from ssah_core.errors import Cancelled, ModelError, OptionError, PromptError
 from ssah_core.models.families import column_norms_squared
 from ssah_core.models.loading import Model
 from ssah_core.prompts.batching import group_by_length, pad_batch
@@ -400,9 +400,17 @@ def test_examples_longer_than_the_context_are_counted_and_named():
     model = tiny_model()
     long = Prompt("long " * 60, "yes")
     prompts = PromptSet("long", (SAFETY.prompts[0], long, SAFETY.prompts[1], long))
-    message = f"2 of the 4 examples of 'long' are longer than the {CONTEXT} .*number 2, .* shorten"
+    message = f"2 of the 4 examples of 'long' are longer than the {CONTEXT} .*rows 2, 4; .* Shorten"
     with pytest.raises(PromptError, match=message):
         score(model, safety=SAFETY, utility=prompts)
+    scores = score(model, safety=SAFETY, utility=prompts, skip_too_long=True)
+    assert scores.utility_prompts.prompts == SAFETY.prompts[:2]
+    assert "2 of 4 examples are too long" in scores.utility_prompts.notices[-1]
+
+
+def test_a_token_budget_of_nothing_is_refused():
+    with pytest.raises(OptionError, match="at least 1"):
+        score(tiny_model(), safety=SAFETY, utility=UTILITY, token_budget=0)
 
 
 def test_an_empty_prompt_set_is_refused():
