@@ -7,7 +7,7 @@ with the request and never with the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float32
 
 from ssah_core.errors import AblationError
-from ssah_core.models.anatomy import Anatomy, Kinds
+from ssah_core.models.anatomy import Anatomy, Kinds, in_ranges
 from ssah_core.models.loading import Model
 from ssah_core.models.taps import Scale
 from ssah_core.roles import Role, Roles, check_role
@@ -70,23 +70,31 @@ class Ablation:
         strongest: float = 1.0,
         factor: float = 0.0,
         fill: Fill = "zero",
+        layers: Collection[int] | None = None,
+        also: Sequence[str] = (),
+        spare: Sequence[str] = (),
     ) -> Ablation:
         """Ablate the units of one role or several, or the strongest part of each (0 to 1).
 
-        Mean fill takes the utility set's means over the roles' tokens.
+        With `layers`, only the roles' units there. Units named in `also` are ablated whatever their
+        role and layer, those in `spare` are left alone. Mean fill takes the utility set's means over
+        the roles' tokens.
         """
         chosen = [check_role(role) for role in ([which] if isinstance(which, str) else which)]
         if not 0 <= strongest <= 1:
             raise AblationError(f"The part to ablate is {strongest}; give a number from 0 to 1.")
-        ranked = [roles.ranked(role) for role in chosen]
+        anatomy = roles.scores.anatomy
+        among = anatomy.in_layers(layers)
+        ranked = [order[among[order]] for order in (roles.ranked(role) for role in chosen)]
         units = [order[: int(strongest * len(order) + 1e-9)] for order in ranked]
-        part = "" if strongest == 1 else f"the strongest {strongest:.0%} of "
+        named = [np.array([anatomy.index_of(name) for name in also], dtype=np.int64)]
+        spared = [anatomy.index_of(name) for name in spare]
         return cls._removing(
-            roles.scores.anatomy,
-            np.concatenate([np.empty(0, dtype=np.int64), *units]),
+            anatomy,
+            np.setdiff1d(np.concatenate([*named, *units]), spared),
             factor,
             roles.view.means if check_fill(fill) == "mean" else None,
-            part + " and ".join(chosen),
+            _label(chosen, strongest, layers, also, spare),
         )
 
     @classmethod
@@ -146,6 +154,24 @@ class Ablation:
         factors = np.ones(anatomy.units, dtype=np.float32)
         factors[units] = factor
         return cls(anatomy, factors, means, label)
+
+
+def _label(
+    roles: Sequence[Role],
+    strongest: float,
+    layers: Collection[int] | None,
+    also: Sequence[str],
+    spare: Sequence[str],
+) -> str:
+    """For example "the strongest 40% of ESU of layers 2 to 5, and 1 more unit"."""
+    part = "" if strongest == 1 else f"the strongest {strongest:.0%} of "
+    words = [part + " and ".join(roles) + (f" of {in_ranges(layers)}" if layers else "")]
+    words = words if roles else []
+    if also:
+        words.append(f"{len(also)} {'more ' if roles else ''}unit{'' if len(also) == 1 else 's'}")
+    if spare:
+        words.append(f"{len(spare)} unit{'' if len(spare) == 1 else 's'} spared")
+    return ", ".join(words)
 
 
 def compile_rows(model: Model, ablations: Sequence[Ablation | None]) -> Scale | None:

@@ -16,7 +16,7 @@ from ssah_core.commands.common import (
 )
 from ssah_core.errors import OptionError, PromptError, RunError, SsahError
 from ssah_core.generation import generate
-from ssah_core.roles import DEFAULT_TOKENS, ROLES
+from ssah_core.roles import assign_roles, check_role
 from ssah_core.runs import open_run
 
 
@@ -36,9 +36,21 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--ablate",
         required=True,
-        help="roles or unit names, with commas: ESU or L3.mlp.17,L0.attn.2",
+        help="roles and unit names, with commas: ESU or L3.mlp.17,L0.attn.2",
     )
     parser.add_argument("--strongest", type=float, default=1.0, help="part of each role, 0 to 1")
+    parser.add_argument(
+        "--layers", help="only units of these layers, such as 10-14 or 3,5 (roles only)"
+    )
+    parser.add_argument(
+        "--spare", default="", metavar="UNITS", help="unit names to leave on whatever their role"
+    )
+    parser.add_argument(
+        "--strength",
+        type=float,
+        default=0.0,
+        help="what is left of a unit's signal: 0 none, 1 all, up to 2",
+    )
     parser.add_argument("--fill", default=FILLS[0], help="what replaces a unit: zero or mean")
     parser.add_argument(
         "--random-seed", type=int, metavar="SEED", help="as many random units instead, by this seed"
@@ -67,30 +79,47 @@ def _chat(options: argparse.Namespace) -> dict[str, Any]:
 def _chosen_ablation(options: argparse.Namespace, model: Any) -> Any:
     run = open_run(options.run)
     run.check_model(model)
-    named = [part.strip() for part in options.ablate.split(",") if part.strip()]
+    named = _names(options.ablate)
     if not named:
         raise OptionError("--ablate names nothing; give roles such as ESU, or unit names.")
-    fill = check_fill(options.fill)
-    units = ["." in name for name in named]  # unit names have dots, roles none
-    if any(units) and not all(units):
-        raise OptionError("--ablate mixes roles and units; give either roles or unit names.")
-    if all(units):
-        if options.strongest != 1:
-            raise OptionError("--strongest chooses a part of roles; leave it out with unit names.")
-        means = run.scores.at(DEFAULT_TOKENS).means if fill == "mean" else None
-        return Ablation.units(model.anatomy, named, means=means)
-    if run.roles is None:
+    units = [name for name in named if "." in name]  # unit names have dots, roles none
+    roles = [check_role(name) for name in named if "." not in name]
+    if run.roles is None and roles:
         raise RunError(
-            f"The run '{options.run}' has no roles, or none that can be read; assign them with: python -m ssah_core roles "
-            f"--run {options.run} --esu 0.08 --euu 0.10 --ru 0.15"
+            f"The run '{options.run}' has no roles, or none that can be read; assign them with: "
+            f"python -m ssah_core roles --run {options.run} --esu 0.08 --euu 0.10 --ru 0.15"
         )
-    known = [role for role in ROLES if role in {name.upper() for name in named}]
-    unknown = [name for name in named if name.upper() not in ROLES]
-    if unknown:
-        raise OptionError(
-            f"'{unknown[0]}' is neither a role ({', '.join(ROLES)}) nor a unit name like L3.mlp.17."
-        )
-    return Ablation.of(run.roles, known, strongest=options.strongest, fill=fill)
+    if not roles and (options.strongest != 1 or options.layers is not None):
+        raise OptionError("--strongest and --layers choose among roles; leave them out with units.")
+    return Ablation.of(
+        run.roles or assign_roles(run.scores, 0, 0, 0),
+        roles,
+        strongest=options.strongest,
+        factor=options.strength,
+        fill=check_fill(options.fill),
+        layers=_layers(options.layers),
+        also=units,
+        spare=_names(options.spare),
+    )
+
+
+def _names(listed: str) -> list[str]:
+    return [part.strip() for part in listed.split(",") if part.strip()]
+
+
+def _layers(listed: str | None) -> list[int] | None:
+    """Layers as people write them: "10-14" or "3,5"."""
+    if listed is None:
+        return None
+    layers: list[int] = []
+    for part in _names(listed):
+        first, dash, last = part.partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise OptionError(f"'{part}' is not a layer; write --layers 10-14 or --layers 3,5.")
+        layers += range(int(first), int(last or first) + 1)
+    if not layers:
+        raise OptionError("--layers names no layer; write --layers 10-14 or --layers 3,5.")
+    return layers
 
 
 def _reply_pair(model: Any, chats: Sequence[Any], ablation: Any, length: int) -> list[str]:

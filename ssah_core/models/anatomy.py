@@ -8,6 +8,7 @@ pass (layer by layer, attention before MLP), so the flat index never depends on 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -86,6 +87,21 @@ class Anatomy:
         wanted = [kinds in ("both", site.kind) for site in self.sites]
         return np.repeat(wanted, [site.units for site in self.sites])
 
+    def in_layers(self, layers: Collection[int] | None) -> np.ndarray:
+        """A bool mask [units]: which units are in the given layers; None stands for all.
+
+        Raises AblationError for a layer that the model does not have.
+        """
+        if layers is None:
+            return np.ones(self.units, dtype=bool)
+        unknown = sorted(set(layers) - set(range(self.layers)))
+        if unknown:
+            raise AblationError(
+                f"There is no layer {unknown[0]}: this model has layers 0 to {self.layers - 1}."
+            )
+        inside = [site.layer in layers for site in self.sites]
+        return np.repeat(inside, [site.units for site in self.sites])
+
     def per_channel(self, unit_values: np.ndarray) -> np.ndarray:
         """Spread a vector over units [units] to one over channels [channels]."""
         widths = np.repeat([s.width for s in self.sites], [s.units for s in self.sites])
@@ -125,3 +141,12 @@ class Anatomy:
             f"There is no unit {name}: this model has layers 0 to {self.layers - 1}, "
             "each with attn and mlp."
         )
+
+
+def in_ranges(layers: Collection[int]) -> str:
+    """Layers in words: "layers 0, 3 to 5", or "layer 7"."""
+    ordered = sorted(layers)
+    starts = [n for n in ordered if n - 1 not in layers]
+    ends = [n for n in ordered if n + 1 not in layers]
+    parts = [str(a) if a == b else f"{a} to {b}" for a, b in zip(starts, ends, strict=True)]
+    return f"layer{'' if len(ordered) == 1 else 's'} {', '.join(parts)}"

@@ -70,6 +70,23 @@ def test_mean_fill_takes_the_utility_means_of_the_roles_tokens():
 # By name
 
 
+def test_roles_can_be_limited_to_layers_and_single_units_added_or_spared():
+    roles = assign_roles(made_scores(made_anatomy(), 3), 0.3, 0.1, 0.1)
+    anatomy = roles.scores.anatomy
+    whole, part = Ablation.of(roles, "ESU"), Ablation.of(roles, "ESU", layers=[1, 2])
+    inside = anatomy.in_layers([1, 2])
+    np.testing.assert_array_equal(part.changed, whole.changed & inside)
+    assert part.label == "ESU of layers 1 to 2"
+    one = anatomy.name_of(int(np.flatnonzero(part.changed)[0]))
+    edited = Ablation.of(roles, "ESU", layers=[1, 2], also=["L0.mlp.0"], spare=[one])
+    assert edited.count == part.count
+    assert edited.factors[anatomy.index_of("L0.mlp.0")] == 0
+    assert edited.factors[anatomy.index_of(one)] == 1
+    assert Ablation.of(roles, [], also=["L0.mlp.0"]).count == 1
+    with pytest.raises(AblationError, match="no layer 3: this model has layers 0 to 2"):
+        Ablation.of(roles, "ESU", layers=[3])
+
+
 def test_named_units_are_removed():
     cut = Ablation.units(ANATOMY, ["L3.mlp.17", " L0.attn.2 "], factor=0.25)
     changed = np.flatnonzero(cut.changed)

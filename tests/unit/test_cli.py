@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tiny_models import tiny_network, tiny_tokenizer
 
+from ssah_core import Ablation, open_run
 from ssah_core.cli import main
 
 
@@ -52,16 +53,12 @@ def test_score_prints_one_json_object(folder, tmp_path, capsys):
 
 
 def test_the_models_own_replies_are_kept_in_the_run(run):
-    from ssah_core import open_run
-
     replies = [prompt.response for prompt in open_run(run).scores.safety_prompts.prompts]
     assert len(replies) == 5
     assert all(reply is not None and "Sure, here is" not in reply for reply in replies)
 
 
 def test_roles_print_counts_and_layers_and_are_saved(run, capsys):
-    from ssah_core import open_run
-
     arguments = ["roles", "--run", str(run), "--esu", "0.1", "--euu", "0.2", "--ru", "0.15"]
     assert main([*arguments, "--tokens", "all", "--kinds", "mlp", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
@@ -92,6 +89,11 @@ def test_chat_prints_both_replies(folder, run, capsys):
     capsys.readouterr()
     assert main(chat_arguments(folder, run, *by_name)) == 0
     assert json.loads(capsys.readouterr().out)["units_ablated"] == 2
+    parts = ("--ablate", "ESU,L0.mlp.3,L1.attn.0", "--layers", "1", "--spare", "L1.attn.0")
+    assert main(chat_arguments(folder, run, *parts, "--prompt", "hello")) == 0
+    mixed = open_run(run)
+    of_layer = Ablation.of(mixed.roles, "ESU", layers=[1], also=["L0.mlp.3"], spare=["L1.attn.0"])
+    assert json.loads(capsys.readouterr().out)["units_ablated"] == of_layer.count
 
 
 def test_chat_without_a_prompt_is_interactive(folder, run, capsys, monkeypatch):
@@ -111,7 +113,9 @@ BAD = {
     "no such model": ["models", "--model", "nowhere"],
     "a role that is none": ["chat", "--ablate", "XSU", "--prompt", "x"],
     "an unknown unit": ["chat", "--ablate", "L9.mlp.1", "--prompt", "x"],
-    "roles and units at once": ["chat", "--ablate", "ESU,L0.mlp.1", "--prompt", "x"],
+    "a layer that is none": ["chat", "--ablate", "ESU", "--layers", "a-b", "--prompt", "x"],
+    "a layer too many": ["chat", "--ablate", "ESU", "--layers", "0-9", "--prompt", "x"],
+    "a strength beyond two": ["chat", "--ablate", "ESU", "--strength", "3", "--prompt", "x"],
     "a part of units": ["chat", "--ablate", "L0.mlp.1", "--strongest", "0.5", "--prompt", "x"],
     "no unit at all": ["chat", "--ablate", "ESU", "--strongest", "0", "--prompt", "x"],
     "an empty prompt": ["chat", "--ablate", "ESU", "--prompt", " "],
