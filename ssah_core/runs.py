@@ -39,7 +39,7 @@ from ssah_core.scoring.scores import Scores, TokenMoments
 from ssah_core.storage import check_free, sha256, write_file, write_folder
 
 FORMAT = 1
-_MANIFEST, _SCORES, _PROMPTS = "manifest.json", "scores.safetensors", "prompts.parquet"
+MANIFEST, _SCORES, _PROMPTS = "manifest.json", "scores.safetensors", "prompts.parquet"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def create_run(folder: str | Path, model: Model, scores: Scores, *, seconds: flo
     files = {_SCORES: save_tensors(_tensors(scores)), _PROMPTS: _prompt_table(scores)}
     manifest = _describe(model, scores, seconds)
     manifest["files"] = {name: sha256(content) for name, content in files.items()}
-    write_folder(folder, {**files, _MANIFEST: _encode(manifest)})
+    write_folder(folder, {**files, MANIFEST: _encode(manifest)})
     return Run(folder, manifest, scores, None)
 
 
@@ -96,7 +96,7 @@ def save_roles(run: Run, roles: Roles) -> Run:
     }
     manifest = {**run.manifest, "files": files, "roles": options}
     write_file(run.folder / name, table)
-    write_file(run.folder / _MANIFEST, _encode(manifest))
+    write_file(run.folder / MANIFEST, _encode(manifest))
     for file in old:
         (run.folder / file).unlink(missing_ok=True)
     return replace(run, manifest=manifest, roles=roles)
@@ -108,9 +108,9 @@ def open_run(folder: str | Path) -> Run:
     Damaged roles are left out: they can be assigned again. Raises RunError where it is no run, its
     scores are damaged, or it was written by a newer version.
     """
-    path = _place(folder)
+    path = run_place(str(folder))
     try:
-        manifest = json.loads((path / _MANIFEST).read_text("utf-8"))
+        manifest = json.loads((path / MANIFEST).read_text("utf-8"))
         contents = {name: _contents(path / name) for name in manifest["files"]}
         if manifest["format"] != FORMAT:
             raise RunError(
@@ -148,19 +148,22 @@ def _contents(file: Path) -> bytes:
     return file.read_bytes()
 
 
-def _place(folder: str | Path) -> Path:
-    name = str(folder)
+def run_place(name: str) -> Path:
+    """The folder of a run by its name: the one shipped with `organism:NAME`, else the folder itself.
+
+    Raises RunError where there is no such shipped run, or no name at all.
+    """
     if not name.strip() or "\0" in name:
         raise RunError(f"There is no run {name!r}; give a run folder, or organism:planted.")
-    if name.startswith(ORGANISM_PREFIX):
-        organism = name.removeprefix(ORGANISM_PREFIX)
-        if organism not in ORGANISM_NAMES:
-            raise RunError(
-                f"There is no shipped run '{name}'; choose one of "
-                f"{', '.join(ORGANISM_PREFIX + n for n in ORGANISM_NAMES)}."
-            )
-        return ORGANISMS / "runs" / organism
-    return Path(folder)
+    if not name.startswith(ORGANISM_PREFIX):
+        return Path(name)
+    organism = name.removeprefix(ORGANISM_PREFIX)
+    if organism not in ORGANISM_NAMES:
+        raise RunError(
+            f"There is no shipped run '{name}'; choose one of "
+            f"{', '.join(ORGANISM_PREFIX + n for n in ORGANISM_NAMES)}."
+        )
+    return ORGANISMS / "runs" / organism
 
 
 def _encode(manifest: Mapping[str, Any]) -> bytes:

@@ -1,0 +1,1 @@
+"""What a reply was, and what an ablation did to it."""
