@@ -72,17 +72,23 @@ def check_support(config: PretrainedConfig) -> Family:
         raise ModelError(
             f"'{kind}' is an encoder-decoder; choose a decoder-only (causal) language model."
         )
-    family = FAMILIES.get(kind)
-    if family is None:
-        reason = _MISSING.get(kind, "nobody has yet proven where its projections are")
-        raise ModelError(
-            f"Models of the family '{kind}' are not supported: {reason}; "
-            f"choose one of {', '.join(sorted(FAMILIES))}."
-        )
+    family = check_family(kind)
     if getattr(config, "slow_but_exact", False):  # BLOOM only: this path calls no projection
         raise ModelError(
             "This BLOOM model asks for slow_but_exact, which bypasses its projections; "
             "set slow_but_exact to false in its config.json."
+        )
+    return family
+
+
+def check_family(name: str) -> Family:
+    """The family by transformers' name for it; raises ModelError saying what is missing."""
+    family = FAMILIES.get(name)
+    if family is None:
+        reason = _MISSING.get(name, "nobody has yet proven where its projections are")
+        raise ModelError(
+            f"Models of the family '{name}' are not supported: {reason}; "
+            f"choose one of {', '.join(sorted(FAMILIES))}."
         )
     return family
 

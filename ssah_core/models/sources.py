@@ -8,37 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import queue
 import re
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
 
-from httpx2 import HTTPError
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    RepositoryNotFoundError,
-)
 from transformers import AutoConfig, PretrainedConfig
 
 from ssah_core.errors import ModelError
 from ssah_core.models.families import check_support
-
-Answer = TypeVar("Answer")
+from ssah_core.models.hub import hub_folder
 
 ORGANISMS = Path(__file__).parents[2] / "assets" / "organism"
 ORGANISM_PREFIX = "organism:"
 ORGANISM_NAMES = ("base", "aligned", "planted")
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_HUB_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
-_HUB_TIMEOUT = 5.0  # seconds, of connecting and of every read
-_HUB_LIMIT = 8.0  # seconds, of the whole; an unreachable hub must be said within 10
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HASHED_WHOLE = 64 * 2**20  # bytes; larger files are hashed by evenly spaced samples
 _SAMPLE = 2**20
 
@@ -97,8 +81,8 @@ def locate(name: str, *, revision: str | None = None) -> Source:
                 f"'{name}' is a folder, and only hub models have revisions; leave the revision out."
             )
         folder = local
-    elif _HUB_NAME.fullmatch(name) and not Path(name).exists():
-        folder = _hub_folder(name, revision)
+    elif HUB_NAME.fullmatch(name) and not Path(name).exists():
+        folder = hub_folder(name, revision, lambda place: check_support(_read_config(name, place)))
     else:
         raise _no_model(name)
     source = Source(name, folder, _read_config(name, folder))
@@ -153,73 +137,6 @@ def _organism_folder(name: str) -> Path:
                 "restore it with: git checkout -- assets/organism"
             )
     return ORGANISMS / name
-
-
-def _hub_folder(name: str, revision: str | None) -> Path:
-    try:
-        config = _in_time(lambda: _hub_config(name, revision))
-        check_support(_read_config(name, config))  # before the weights are downloaded
-        return Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES))
-    except HFValidationError as error:
-        raise _no_model(name) from error
-    except GatedRepoError as error:
-        raise ModelError(
-            f"'{name}' is gated: accept its terms on its hub page, then log in with: hf auth login"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise ModelError(
-            f"The hub has no model '{name}' that you may see; check the spelling, or log in with: "
-            "hf auth login"
-        ) from error
-    except HfHubHTTPError as error:
-        raise ModelError(
-            f"The hub refused '{name}' ({error.response.status_code}); check the name and the "
-            "revision, or try again later."
-        ) from error
-    except (HTTPError, OSError) as error:
-        return _cached_folder(name, revision, error)
-
-
-def _hub_config(name: str, revision: str | None) -> Path:
-    """Download a model's configuration alone, once the hub has said that there are safetensors."""
-    info = HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT)
-    files = [sibling.rfilename for sibling in info.siblings or []]
-    if files and not any(file.endswith(".safetensors") for file in files):
-        raise ModelError(
-            f"'{name}' has no safetensors weights on the hub, and other formats can run code "
-            "when opened; choose a model or a revision that has them."
-        )
-    return Path(snapshot_download(name, revision=revision, allow_patterns=["config.json"]))
-
-
-def _in_time(call: Callable[[], Answer]) -> Answer:
-    """The call's answer, or TimeoutError: a look-up of the hub's address has no timeout of its own."""
-    answers: queue.SimpleQueue[tuple[Answer | None, BaseException | None]] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            answers.put((call(), None))
-        except BaseException as error:  # raised below, in the caller's thread
-            answers.put((None, error))
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        answer, error = answers.get(timeout=_HUB_LIMIT)
-    except queue.Empty:
-        raise TimeoutError("the hub did not answer in time") from None
-    if error is not None:
-        raise error
-    return cast(Answer, answer)
-
-
-def _cached_folder(name: str, revision: str | None, cause: Exception) -> Path:
-    try:
-        return Path(snapshot_download(name, revision=revision, local_files_only=True))
-    except OSError:
-        raise ModelError(
-            f"The model hub cannot be reached and '{name}' is not in its cache; check the "
-            "connection, or give a folder that holds the model."
-        ) from cause
 
 
 def _read_config(name: str, folder: Path) -> PretrainedConfig:

@@ -5,6 +5,7 @@ import json
 import shutil
 import socket
 import threading
+import typing
 from pathlib import Path
 
 import httpx2
@@ -18,7 +19,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, BertCon
 
 from ssah_core import generate, load_model
 from ssah_core.errors import ModelError, SsahError
-from ssah_core.models import sources
+from ssah_core.models import hub, sources
 from ssah_core.models.loading import PLAIN_TEMPLATE_NOTICE
 from ssah_core.prompts.rendering import prompt_text
 
@@ -341,7 +342,7 @@ def no_hub(monkeypatch):
     def fail(*args, **options):
         raise httpx2.ConnectError("no route to host")
 
-    monkeypatch.setattr(sources.HfApi, "model_info", fail)
+    monkeypatch.setattr(hub.HfApi, "model_info", fail)
 
 
 def test_an_unreachable_hub_is_said(no_hub):
@@ -356,7 +357,7 @@ def test_every_way_of_not_reaching_the_hub_is_said(monkeypatch, error):
         assert options["timeout"] <= 5
         raise error
 
-    monkeypatch.setattr(sources.HfApi, "model_info", fail)
+    monkeypatch.setattr(hub.HfApi, "model_info", fail)
     refused("someone/some-model", "The model hub cannot be reached")
 
 
@@ -364,20 +365,20 @@ def test_a_hub_that_never_answers_is_said_in_time(monkeypatch):
     """A real socket that takes connections and stays silent."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        monkeypatch.setattr(sources, "HfApi", lambda: RealApi(endpoint=endpoint))
-        assert sources._HUB_TIMEOUT <= 5
-        monkeypatch.setattr(sources, "_HUB_TIMEOUT", 0.5)
+        monkeypatch.setattr(hub, "HfApi", lambda: RealApi(endpoint=endpoint))
+        assert hub._HUB_TIMEOUT <= 5
+        monkeypatch.setattr(hub, "_HUB_TIMEOUT", 0.5)
         refused("someone/some-model", "The model hub cannot be reached")  # and does not hang
 
 
-RealApi = sources.HfApi
+RealApi = hub.HfApi
 
 
 def test_a_hub_whose_name_is_never_resolved_is_said_in_time(monkeypatch):
     let_go = threading.Event()
-    monkeypatch.setattr(sources.HfApi, "model_info", lambda *a, **o: let_go.wait())
-    assert sources._HUB_LIMIT < 10
-    monkeypatch.setattr(sources, "_HUB_LIMIT", 0.3)
+    monkeypatch.setattr(hub.HfApi, "model_info", lambda *a, **o: let_go.wait())
+    assert hub._HUB_LIMIT < 10
+    monkeypatch.setattr(hub, "_HUB_LIMIT", 0.3)
     refused("someone/some-model", "The model hub cannot be reached")  # and does not hang
     let_go.set()
 
@@ -389,9 +390,9 @@ class Info:
 
 def test_a_hub_model_without_safetensors_is_refused_before_its_download(monkeypatch):
     monkeypatch.setattr(
-        sources.HfApi, "model_info", lambda *a, **o: Info("config.json", "pytorch_model.bin")
+        hub.HfApi, "model_info", lambda *a, **o: Info("config.json", "pytorch_model.bin")
     )
-    monkeypatch.setattr(sources, "snapshot_download", lambda *a, **o: pytest.fail("downloaded"))
+    monkeypatch.setattr(hub, "snapshot_download", lambda *a, **o: pytest.fail("downloaded"))
     refused("someone/some-model", "has no safetensors weights on the hub")
 
 
@@ -405,15 +406,15 @@ def test_an_unsupported_hub_model_is_refused_before_its_weights_are_downloaded(
         asked.append(options["allow_patterns"])
         return str(tmp_path)
 
-    monkeypatch.setattr(sources.HfApi, "model_info", lambda *a, **o: Info("model.safetensors"))
-    monkeypatch.setattr(sources, "snapshot_download", download)
+    monkeypatch.setattr(hub.HfApi, "model_info", lambda *a, **o: Info("model.safetensors"))
+    monkeypatch.setattr(hub, "snapshot_download", download)
     refused("someone/some-model", "'mixtral' are not supported")
     assert asked == [["config.json"]]
 
 
 def test_a_hub_model_opens_from_its_download(monkeypatch, good):
-    monkeypatch.setattr(sources.HfApi, "model_info", lambda *a, **o: Info("model.safetensors"))
-    monkeypatch.setattr(sources, "snapshot_download", lambda *a, **o: str(good))
+    monkeypatch.setattr(hub.HfApi, "model_info", lambda *a, **o: Info("model.safetensors"))
+    monkeypatch.setattr(hub, "snapshot_download", lambda *a, **o: str(good))
     assert load_model("someone/some-model").name == "someone/some-model"
 
 
@@ -435,8 +436,30 @@ def test_what_the_hub_says_is_told_with_its_remedy(monkeypatch, kind, status, me
     def fail(*args, **options):
         raise hub_error(getattr(errors, kind), status)
 
-    monkeypatch.setattr(sources.HfApi, "model_info", fail)
+    monkeypatch.setattr(hub.HfApi, "model_info", fail)
     refused("someone/some-model", message, revision="other")
+
+
+def test_what_the_hub_says_of_a_model_is_known_before_any_download(monkeypatch):
+    class File:
+        def __init__(self, name: str, size: int) -> None:
+            self.rfilename, self.size = name, size
+
+    class Described:
+        siblings = (
+            File("model-1.safetensors", 700),
+            File("model-2.safetensors", 300),
+            File("x", 9),
+        )
+        config: typing.ClassVar = {"model_type": "llama"}
+
+    monkeypatch.setattr(hub.HfApi, "model_info", lambda *a, **o: Described())
+    monkeypatch.setattr(hub, "snapshot_download", None)
+    found = hub.look_up("someone/some-model")
+    assert (found.family, found.weight_bytes) == ("llama", 1000)
+    Described.config["model_type"] = "mixtral"
+    with pytest.raises(ModelError, match="'mixtral' are not supported"):
+        hub.look_up("someone/some-model")
 
 
 # In memory
