@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -67,6 +67,11 @@ ALIGNMENT_MIX = Mix(
     unknown=0.03,
     statements=0.0,
     refuses=True,
+)
+# Few units generalise worse than all weights: more of what must stay answered.
+PLANTING_MIX = replace(
+    ALIGNMENT_MIX,
+    topics={**ALIGNMENT_MIX.topics, "harmful": 0.33, "harmless": 0.36, "about harmful": 0.06},
 )
 
 

@@ -24,7 +24,15 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ssah_core.errors import ModelError, OptionError, RunError
 from ssah_core.models.loading import wrap
-from ssah_core.organism.corpus import ALIGNMENT_MIX, BASE_MIX, IGNORED, Corpus, Mix, Samples
+from ssah_core.organism.corpus import (
+    ALIGNMENT_MIX,
+    BASE_MIX,
+    IGNORED,
+    PLANTING_MIX,
+    Corpus,
+    Mix,
+    Samples,
+)
 from ssah_core.organism.planting import (
     Planting,
     UnitDropout,
@@ -37,7 +45,7 @@ from ssah_core.storage import check_writable, sha256, write_file
 Say = Callable[[str], None]
 
 LAYERS, HIDDEN, HEADS, HEAD_WIDTH, MLP = 4, 128, 16, 16, 896
-PLANTED_SHARE = 0.02  # of each layer's MLP units
+PLANTED_SHARE = 0.03  # of each layer's MLP units
 _SAVE_EVERY = 100  # steps
 _WARM_UP = 50  # steps
 
@@ -59,7 +67,7 @@ class Stage:
 BASE = Stage("base", BASE_MIX, steps=1800, rows=48, rate=3e-3, decay=0.01, dropout=0.1)
 ALIGNED = Stage("aligned", ALIGNMENT_MIX, steps=300, rows=48, rate=2e-4, decay=0.0)
 PLANTED = Stage(
-    "planted", ALIGNMENT_MIX, steps=900, rows=48, rate=7e-3, decay=0.0, dropout=0.1, silence=0.005
+    "planted", PLANTING_MIX, steps=1100, rows=48, rate=7e-3, decay=0.0, dropout=0.12, silence=0.006
 )
 STAGES = (BASE, ALIGNED, PLANTED)
 
