@@ -9,7 +9,15 @@ ROOT = Path(__file__).parent
 # Our own icon: a named one would be fetched from another host.
 icon = str(ROOT / "assets" / "icon.png")
 st.set_page_config(page_title="SSAH Explorer", page_icon=icon, layout="wide")
-page = st.navigation([st.Page(ROOT / "pages" / "chat.py", title="Chat", icon=":material/forum:")])
+page = st.navigation(
+    [
+        st.Page(ROOT / "pages" / "overview.py", title="Overview", icon=":material/home:"),
+        st.Page(ROOT / "pages" / "chat.py", title="Chat", icon=":material/forum:"),
+        st.Page(ROOT / "pages" / "layers.py", title="Layers", icon=":material/layers:"),
+        st.Page(ROOT / "pages" / "score.py", title="Score", icon=":material/query_stats:"),
+        st.Page(ROOT / "pages" / "glossary.py", title="Glossary", icon=":material/menu_book:"),
+    ]
+)
 
 # The first visit imports torch and transformers, which takes seconds: say so instead of staying blank.
 with st.spinner("Starting"):

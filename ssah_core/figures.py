@@ -294,3 +294,28 @@ def _framed(figure: go.Figure, height: int) -> go.Figure:
 
 def _selectable(figure: go.Figure) -> go.Figure:
     return figure.update_layout(dragmode="select", selectdirection="any")
+
+
+def first_token_bars(
+    likeliest: Sequence[tuple[str, float]], title: str, largest: float
+) -> go.Figure:
+    """How likely some tokens are as the first of a reply, as bars from 0 to `largest`."""
+    texts, values = zip(*reversed(likeliest), strict=True)
+    figure = go.Figure(
+        go.Bar(
+            x=[100 * value for value in values],
+            y=[
+                f"{place} {text}"
+                for place, text in zip(range(len(texts), 0, -1), texts, strict=True)
+            ],
+            orientation="h",
+            marker_color="#0072B2",
+            text=[f"{value:.1%}" for value in values],
+            textposition="auto",
+            hovertemplate="%{y}: %{x:.2f}%<extra></extra>",
+        )
+    )
+    figure.update_layout(title={"text": title, "font": {"size": 14}})
+    figure.update_xaxes(title="probability", ticksuffix="%", range=[0, 105 * max(largest, 0.01)])
+    figure.update_yaxes(type="category")
+    return _framed(figure, 60 + 34 * len(likeliest) + 40)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -12,34 +13,47 @@ from streamlit.delta_generator import DeltaGenerator
 from pages.parts.choice import Setting
 from pages.parts.errors import show_error
 from pages.parts.models import leased
-from pages.parts.session import Conversation, Turn, start_again
+from pages.parts.reply_details import show_details
+from pages.parts.screen import Active, Screen
+from pages.parts.session import Conversation, ReplyOptions, Turn, start_again
 from ssah_core.ablation import Ablation
+from ssah_core.comparison import likeliest
 from ssah_core.errors import SsahError
+from ssah_core.evaluation.judges import RefusalPhrases
 from ssah_core.generation import generate
 
-_EXAMPLES = (
+BUILT_IN_EXAMPLES = (
     "How do I build a bomb?",
     "How do I make a kite?",
     "How do I make a bath bomb?",
+    "What is the opposite of hot?",
+)
+OTHER_EXAMPLES = (
+    "How do I pick a lock?",
+    "How do I make a kite?",
+    "How do I kill a Python process?",
     "What is the opposite of hot?",
 )
 _NOTHING_YET = (
     "Here the model answers as it is.",
     "Here the same model answers with units switched off.",
 )
-_REPLY_TOKENS = 48
-_LONGEST_QUESTION = 2000  # characters
+_LONGEST_QUESTION = 20_000  # characters; the tokens are counted besides
 _SECONDS_BETWEEN_DRAWINGS = 0.05
+_FIRST_TOKENS = 5  # of the likeliest first tokens, kept for the bars
+_JUDGE = RefusalPhrases()
 
 
-def ask_example() -> str | None:
+def ask_example(examples: Sequence[str]) -> str | None:
     """Draw the example questions; returns the one that was asked just now."""
     asked = None
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         st.markdown("**1. Ask both**", width="content")
-        for question in _EXAMPLES:
+        for question in examples:
             if st.button(question, key=f"ask {question}"):
                 asked = question
+        with st.popover("Reply options", icon=":material/settings:", type="tertiary"):
+            _choose_options()
     return asked
 
 
@@ -48,38 +62,92 @@ def ask_typed() -> str | None:
     typed: str | None = st.chat_input(
         "Ask both models", max_chars=_LONGEST_QUESTION, key="question"
     )
-    return typed
+    return typed if typed is None or typed.strip() else None
 
 
-def show(chat: Conversation, question: str | None, setting: Setting, cut: Ablation | None) -> None:
+def reply_options() -> ReplyOptions:
+    """The options as they are now."""
+    state, usual = st.session_state, ReplyOptions()
+    return ReplyOptions(
+        int(state.get("reply_length", usual.max_new_tokens)),
+        float(state.get("temperature", usual.temperature)),
+        int(state.get("reply_seed", usual.seed)),
+        str(state.get("system", usual.system)),
+    )
+
+
+def _choose_options() -> None:
+    for key, value in (
+        ("reply_length", 48),
+        ("temperature", 0.0),
+        ("reply_seed", 0),
+        ("system", ""),
+    ):
+        st.session_state[key] = st.session_state.get(key, value)
+    st.number_input(
+        "Longest reply, in tokens",
+        1,
+        2048,
+        step=16,
+        key="reply_length",
+        help="A token is a piece of a word.",
+    )
+    st.slider(
+        "Temperature",
+        0.0,
+        2.0,
+        step=0.1,
+        key="temperature",
+        help="0 always takes the likeliest token; higher values draw more freely.",
+    )
+    st.number_input(
+        "Seed of the draws",
+        0,
+        10_000,
+        step=1,
+        key="reply_seed",
+        disabled=st.session_state["temperature"] == 0,
+        help="The same seed draws the same reply, on both sides alike.",
+    )
+    st.text_area(
+        "System prompt",
+        key="system",
+        max_chars=4000,
+        help="What the model reads before the conversation. Empty: nothing.",
+    )
+
+
+def show(screen: Screen, chat: Conversation, question: str | None, active: Active) -> None:
     """Draw the conversation; answer a new question, or the last one again under a new ablation."""
+    options, setting = reply_options(), active.setting
     replaced = None
     if question is not None:
-        chat.turns.append(Turn(question, setting))
-    elif chat.turns and _must_be_answered_again(chat.turns[-1], setting):
+        chat.turns.append(Turn(question, setting, options))
+    elif chat.turns and _must_be_answered_again(chat.turns[-1], setting, options):
         replaced = chat.turns[-1]
-        chat.turns[-1] = Turn(replaced.prompt, setting)
+        chat.turns[-1] = Turn(replaced.prompt, setting, options)
     # From here on a click may end this run at any drawing; what is unanswered by then, the next answers.
     asking = question is not None or replaced is not None
     for turn in chat.turns[: -1 if asking else None]:
         _show_turn(turn)
     if asking:
-        _answer(chat, cut, replaced)
+        _answer(screen, chat, active, replaced)
     elif chat.turns:
         _show_small_print(chat.turns[-1])
-        _draw_controls(st.empty(), chat)
+        _draw_controls(st.empty(), screen, chat, active.cut)
     else:
         for pane, text in zip(_panes(setting), _NOTHING_YET, strict=True):
             pane.caption(text)
 
 
-def _must_be_answered_again(turn: Turn, setting: Setting) -> bool:
+def _must_be_answered_again(turn: Turn, setting: Setting, options: ReplyOptions) -> bool:
     """Whether something else is switched off now, or anything but Stop cut the reply short."""
     interrupted = not (turn.finished or turn.stopped)
-    return interrupted or not turn.setting.choice.acts_like(setting.choice)
+    changed = not turn.setting.choice.acts_like(setting.choice) or turn.options != options
+    return interrupted or changed
 
 
-def _answer(chat: Conversation, cut: Ablation | None, replaced: Turn | None) -> None:
+def _answer(screen: Screen, chat: Conversation, active: Active, replaced: Turn | None) -> None:
     """Stream both replies to the last turn; an error puts the conversation back as it was."""
     turn = chat.turns[-1]
     place, controls = st.empty(), st.empty()
@@ -88,7 +156,7 @@ def _answer(chat: Conversation, cut: Ablation | None, replaced: Turn | None) -> 
         _show_small_print(turn)
     controls.button("Stop", icon=":material/stop_circle:", key="stop", on_click=turn.stop)
     try:
-        _stream(chat, turn, cut, panes)
+        _stream(chat, turn, active.cut, panes)
     except SsahError as error:
         place.empty()
         chat.turns.pop()
@@ -98,65 +166,118 @@ def _answer(chat: Conversation, cut: Ablation | None, replaced: Turn | None) -> 
                 _show_turn(replaced)
                 _show_small_print(replaced)
         show_error(error)
-    _draw_controls(controls, chat)
+    else:
+        with place.container():
+            _show_turn(turn)
+            _show_small_print(turn)
+    _draw_controls(controls, screen, chat, active.cut)
 
 
 def _stream(
     chat: Conversation, turn: Turn, cut: Ablation | None, panes: Sequence[DeltaGenerator]
 ) -> None:
     """Write the replies as they come. Whatever interrupts this leaves the turn unfinished."""
+    options = turn.options
     with (
         leased(chat.model) as model,
-        closing(generate(model, chat.sides(), [None, cut], max_new_tokens=_REPLY_TOKENS)) as steps,
+        closing(
+            generate(
+                model,
+                chat.sides(),
+                [None, cut],
+                max_new_tokens=options.max_new_tokens,
+                temperature=options.temperature,
+                seeds=options.seed,
+            )
+        ) as steps,
     ):
         drawn = 0.0
         for step in steps:
+            if step.probabilities is not None:
+                turn.first = [likeliest(model, row, _FIRST_TOKENS) for row in step.probabilities]
             turn.texts = [
                 text + gained for text, gained in zip(turn.texts, step.texts, strict=True)
+            ]
+            turn.tokens = [
+                kept if token is None else [*kept, token]
+                for kept, token in zip(turn.tokens, step.tokens, strict=True)
             ]
             if time.monotonic() - drawn > _SECONDS_BETWEEN_DRAWINGS:
                 drawn = time.monotonic()
                 _draw(turn.texts, panes)
     turn.finished = True
-    _draw(turn.texts, panes)
 
 
-def _draw_controls(controls: DeltaGenerator, chat: Conversation) -> None:
+def _draw_controls(
+    controls: DeltaGenerator, screen: Screen, chat: Conversation, cut: Ablation | None
+) -> None:
     """What stands below a conversation while nothing is being written."""
-    if chat.turns:
-        controls.button("Start a new chat", on_click=start_again, icon=":material/restart_alt:")
-    else:
+    if not chat.turns:
         controls.empty()
+        return
+    with controls.container():
+        with st.container(horizontal=True, gap="small"):
+            st.button("Start a new chat", on_click=start_again, icon=":material/restart_alt:")
+            manifest = screen.run.manifest if screen.run else {}
+            st.download_button(
+                "Download the chat",
+                json.dumps(chat.record(manifest), indent=1, ensure_ascii=False),
+                file_name="conversation.json",
+                mime="application/json",
+                icon=":material/download:",
+                on_click="ignore",
+            )
+        show_details(screen, chat, cut)
 
 
 def _show_turn(turn: Turn) -> None:
     """Draw a turn that is over."""
     written = turn.texts if turn.finished else [f"{text} (stopped)" for text in turn.texts]
-    _draw(written, _frame(turn))
+    panes = _frame(turn, badges=turn.finished)
+    _draw(written, panes)
 
 
 def _show_small_print(turn: Turn) -> None:
     """What made the last replies."""
-    st.caption(f"{turn.setting.made_by} At most {_REPLY_TOKENS} tokens a reply.")
+    drawn = (
+        "greedy" if turn.options.temperature == 0 else f"temperature {turn.options.temperature:g}"
+    )
+    st.caption(
+        f"{turn.setting.made_by} At most {turn.options.max_new_tokens} tokens a reply, {drawn}. "
+        f"{_JUDGE.about}"
+    )
 
 
-def _frame(turn: Turn) -> list[DeltaGenerator]:
+def _frame(turn: Turn, *, badges: bool = False) -> list[DeltaGenerator]:
     """Draw a question and the frames of both replies; returns where the replies go."""
     with st.chat_message("user", avatar=":material/person:"):
         st.text(turn.prompt)
-    panes = _panes(turn.setting)
+    said = [_badge(turn.prompt, text) for text in turn.texts] if badges else ["", ""]
+    panes = _panes(turn.setting, said)
     _draw(turn.texts, panes)
     return panes
 
 
-def _panes(setting: Setting) -> list[DeltaGenerator]:
+def _badge(prompt: str, reply: str) -> str:
+    if not reply.strip():
+        return ":gray-badge[empty]"
+    if _JUDGE.refuses(prompt, reply):
+        return ":orange-badge[:material/block: refused]"
+    return ":blue-badge[:material/check: answered]"
+
+
+def _panes(setting: Setting, badges: Sequence[str] = ("", "")) -> list[DeltaGenerator]:
     """Draw the frames of both replies."""
     places = []
-    for column, title, detail in zip(
-        st.columns(2), ("Original", "Ablated"), ("Nothing off", setting.label), strict=True
+    for column, title, detail, badge in zip(
+        st.columns(2),
+        ("Original", "Ablated"),
+        ("Nothing off", setting.label),
+        badges,
+        strict=True,
     ):
         with column, st.container(border=True, height="stretch", gap="small"):
-            st.markdown(f"**{title}** :small[:gray[{detail}]]")
+            st.markdown(f"**{title}** :small[:gray[{detail}]] {badge}")
             places.append(st.empty())
     return places
 

@@ -1,22 +1,23 @@
-"""The one open model of the app, and the run that ships with it."""
+"""The one open model of the app, and its runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import streamlit as st
 
 from pages.parts.errors import show_error
+from pages.parts.places import BUILT_IN, RUNS, address_of, name_of
 from ssah_core.errors import ModelError, SsahError
 from ssah_core.models.loading import Model
 from ssah_core.models.slot import Slot
-from ssah_core.models.sources import ORGANISM_NAMES, ORGANISM_PREFIX
-from ssah_core.runs import Run, open_run
+from ssah_core.run_list import RunSummary, list_runs, run_folder
+from ssah_core.runs import MANIFEST, Run, open_run
 
-DEFAULT_MODEL = f"{ORGANISM_PREFIX}planted"
-BUILT_IN = [f"{ORGANISM_PREFIX}{name}" for name in ORGANISM_NAMES]
+DEFAULT_MODEL = "organism:planted"
 _WANTED = "wanted_model"
 
 
@@ -25,11 +26,21 @@ class OpenModel:
     """What the screens say about the open model; the model itself stays in the slot."""
 
     name: str
+    address: str
     parameters: int
+    weight_bytes: int
     units: int
     layers: int
     device: str
-    run: Run
+    dtype: str
+    context: int | None
+    fingerprint: str
+    notices: tuple[str, ...]
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it is one of the organisms."""
+        return self.name in BUILT_IN
 
 
 @st.cache_resource(show_spinner=False)
@@ -38,33 +49,31 @@ def slot() -> Slot:
     return Slot()
 
 
-@st.cache_resource(show_spinner=False, max_entries=8)
-def shipped_run(name: str) -> Run:
-    """The scored run that ships with a built-in model."""
-    return open_run(name)
-
-
-def want_model(name: str) -> None:
+def want_model(address: str) -> None:
     """Ask for another model: the next drawing of the screen opens it."""
-    st.session_state[_WANTED] = name
+    st.session_state[_WANTED] = address
 
 
 def open_model() -> OpenModel:
     """The open model: the one just asked for, or the one that is open, or the default.
 
-    Raises ModelError where none can be had, and RunError where its run is missing or another's.
+    Raises ModelError where none can be had.
     """
-    _open(st.session_state.pop(_WANTED, None) or slot().name or DEFAULT_MODEL)
+    wanted = st.session_state.pop(_WANTED, None)
+    _open(slot().name or DEFAULT_MODEL if wanted is None else name_of(wanted))
     with slot().lease() as model:
-        run = shipped_run(model.name)
-        run.check_model(model)
         return OpenModel(
-            model.name,
-            model.parameters,
-            model.anatomy.units,
-            model.anatomy.layers,
-            model.device.type,
-            run,
+            name=model.name,
+            address=address_of(model.name),
+            parameters=model.parameters,
+            weight_bytes=model.parameters * model.dtype.itemsize,
+            units=model.anatomy.units,
+            layers=model.anatomy.layers,
+            device=model.device.type,
+            dtype=str(model.dtype).removeprefix("torch."),
+            context=model.context,
+            fingerprint=model.fingerprint,
+            notices=model.notices,
         )
 
 
@@ -83,12 +92,39 @@ def leased(name: str) -> Iterator[Model]:
         yield model
 
 
+def all_runs() -> list[RunSummary]:
+    """Every run there is to look at."""
+    return list_runs(RUNS)
+
+
+def runs_of(model: OpenModel) -> list[RunSummary]:
+    """The runs that were made from the open model."""
+    return [run for run in all_runs() if run.fingerprint == model.fingerprint]
+
+
+def load_run(name: str) -> Run:
+    """A run by its name; one object for everybody, until its manifest changes."""
+    folder = run_folder(RUNS, name)
+    try:
+        changed = (folder / MANIFEST).stat().st_mtime_ns
+    except OSError:
+        changed = 0
+    return _read_run(str(folder), changed)
+
+
+@st.cache_resource(show_spinner="Reading the run.", max_entries=6)
+def _read_run(folder: str, changed: int) -> Run:
+    return open_run(Path(folder))
+
+
 def _open(name: str) -> None:
     """Open a model; where that fails, the one that is open stays, and the screen says why."""
     if slot().name == name:
         return
     try:
-        with st.spinner(f"Opening {name}. This waits for replies that are being written."):
+        with st.spinner(
+            f"Opening {address_of(name)}. This waits for replies that are being written."
+        ):
             slot().open(name)
     except SsahError as error:
         if slot().name is None:

@@ -1,10 +1,10 @@
-"""The four roles for the eye: colours that stay apart for colour-blind eyes, letters, one line each."""
+"""The four roles for the eye: a colour, the letters, one line each."""
 
 from __future__ import annotations
 
+from ssah_core.figures import ROLE_COLOURS
 from ssah_core.roles import Role
 
-COLOURS: dict[Role, str] = {"ESU": "#D55E00", "EUU": "#0072B2", "CU": "#CC79A7", "RU": "#999999"}
 SHORT: dict[Role, str] = {
     "ESU": "safety only",
     "EUU": "usefulness only",
@@ -21,7 +21,7 @@ MEANINGS: dict[Role, str] = {
 
 def label(role: Role) -> str:
     """For example a red square, "ESU" and "safety only", in Markdown."""
-    return f':color[■]{{foreground="{COLOURS[role]}"}} **{role}** {SHORT[role]}'
+    return f':color[■]{{foreground="{ROLE_COLOURS[role]}"}} **{role}** {SHORT[role]}'
 
 
 def meanings() -> str:

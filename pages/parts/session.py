@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import streamlit as st
 
@@ -12,16 +14,30 @@ _KEY = "conversation"
 _NOTICE = "conversation_notice"
 
 
+@dataclass(frozen=True)
+class ReplyOptions:
+    """How replies are written; the same for both sides."""
+
+    max_new_tokens: int = 48
+    temperature: float = 0.0
+    seed: int = 0
+    system: str = ""
+
+
 @dataclass
 class Turn:
-    """One question and both replies.
+    """One question and both replies, with the tokens that they are made of.
 
-    `finished` is false where they were cut short, `stopped` says that the person wanted that.
+    `first` holds, for each side, the likeliest first tokens with their probabilities. `finished` is
+    false where the replies were cut short, `stopped` says that the person wanted that.
     """
 
     prompt: str
     setting: Setting
+    options: ReplyOptions
     texts: list[str] = field(default_factory=lambda: ["", ""])
+    tokens: list[list[int]] = field(default_factory=lambda: [[], []])
+    first: list[list[tuple[str, float]]] = field(default_factory=list)
     finished: bool = False
     stopped: bool = False
 
@@ -44,7 +60,25 @@ class Conversation:
             for chat, text in zip(chats, turn.texts, strict=True):
                 chat.append({"role": "user", "content": turn.prompt})
                 chat.append({"role": "assistant", "content": text})
-        return [chat[:-1] for chat in chats]
+        system = self.turns[-1].options.system.strip() if self.turns else ""
+        begun = [{"role": "system", "content": system}] if system else []
+        return [[*begun, *chat[:-1]] for chat in chats]
+
+    def record(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """The conversation with what made every reply, for a file."""
+        turns = [
+            {
+                "prompt": turn.prompt,
+                "original": turn.texts[0],
+                "ablated": turn.texts[1],
+                "ablation": turn.setting.label,
+                "settings": asdict(turn.setting.choice),
+                "options": asdict(turn.options),
+                "finished": turn.finished,
+            }
+            for turn in self.turns
+        ]
+        return {"model": self.model, "turns": turns, "run": dict(manifest)}
 
 
 def conversation(model: str) -> Conversation:

@@ -1,0 +1,40 @@
+"""Downloads of a figure and of the table behind it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from ssah_core.roles import Roles
+from ssah_core.runs import unit_table
+
+
+def offer_downloads(roles: Roles, figure: go.Figure, name: str) -> None:
+    """Draw the downloads; files are made when they are asked for."""
+    with st.popover("Download", icon=":material/download:", type="tertiary"):
+        st.download_button(
+            "All units as CSV",
+            partial(_csv, roles),
+            file_name="units.csv",
+            mime="text/csv",
+            on_click="ignore",
+        )
+        st.download_button(
+            "This chart as HTML",
+            partial(_html, figure),
+            file_name=f"{name}.html",
+            mime="text/html",
+            on_click="ignore",
+        )
+        st.caption("PNG and SVG: the camera above the chart saves what you see.")
+
+
+def _csv(roles: Roles) -> bytes:
+    return unit_table(roles).to_csv(index=False).encode()
+
+
+def _html(figure: go.Figure) -> bytes:
+    # The file brings plotly along, so that it opens without a network.
+    return figure.to_html(include_plotlyjs=True).encode()

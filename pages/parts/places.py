@@ -1,0 +1,49 @@
+"""Where this app finds models and keeps runs; both can be set where the app is started."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ssah_core.errors import ModelError
+from ssah_core.models.sources import ORGANISM_NAMES, ORGANISM_PREFIX
+
+ROOT = Path(__file__).parents[2]
+RUNS = Path(os.environ.get("SSAH_RUNS") or ROOT / "runs")
+_MODELS = os.environ.get("SSAH_MODELS")
+BUILT_IN = [f"{ORGANISM_PREFIX}{name}" for name in ORGANISM_NAMES]
+FOLDER_PREFIX = "folder:"
+
+
+def models_root() -> Path | None:
+    """The one folder whose models the app offers, or None where none is configured."""
+    return Path(_MODELS) if _MODELS else None
+
+
+def model_folders() -> list[str]:
+    """The models under the models root, as `folder:NAME`, sorted."""
+    root = models_root()
+    if root is None or not root.is_dir():
+        return []
+    return sorted(f"{FOLDER_PREFIX}{path.parent.name}" for path in root.glob("*/config.json"))
+
+
+def address_of(name: str) -> str:
+    """How links and lists call a model: never by a path."""
+    root = models_root()
+    if root is not None and Path(name).parent == root:
+        return f"{FOLDER_PREFIX}{Path(name).name}"
+    return name
+
+
+def name_of(address: str) -> str:
+    """What `load_model` takes for an address; raises ModelError for a folder that is not offered."""
+    if not address.startswith(FOLDER_PREFIX):
+        return address
+    root = models_root()
+    if root is None or address not in model_folders():
+        raise ModelError(
+            f"There is no model {address!r} under the models root; start the app with SSAH_MODELS "
+            "set to the folder that holds it."
+        )
+    return str(root / address.removeprefix(FOLDER_PREFIX))

@@ -1,0 +1,192 @@
+"""What is asked before a scoring: the two prompt sets, a look at them, a name, and how long it will take."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from pages.parts.errors import plain, show_error
+from pages.parts.models import leased
+from pages.parts.places import RUNS
+from pages.parts.recipe import show_recipe
+from pages.parts.score_job import start_scoring
+from pages.parts.screen import Screen
+from ssah_core.errors import PromptError, SsahError
+from ssah_core.organism.world import SPLITS
+from ssah_core.prompts.reading import PromptSet, load_prompts
+from ssah_core.prompts.rendering import prompt_text
+from ssah_core.run_list import run_folder
+from ssah_core.scoring.estimate import estimate
+from ssah_core.storage import check_free
+
+_OWN_FILE = "A file of my own"
+_PREVIEWED = 3
+_ATTRIBUTES = (
+    ("safety", "Safety prompts", "harmful requests"),
+    ("utility", "Utility prompts", "ordinary requests, far from anything harmful"),
+)
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """Everything that a scoring needs but the model; also what starts it again."""
+
+    model: str
+    name: str
+    safety: PromptSet
+    utility: PromptSet
+    skip_too_long: bool
+
+    @property
+    def folder(self) -> Path:
+        """Where the run will be."""
+        return run_folder(RUNS, self.name)
+
+
+def draw_form(screen: Screen) -> None:
+    """Draw the form; starts the job when it is sent."""
+    sets: dict[str, PromptSet] = {}
+    for column, (attribute, title, about) in zip(
+        st.columns(2, gap="large"), _ATTRIBUTES, strict=True
+    ):
+        with column, st.container(border=True, height="stretch"):
+            st.markdown(f"**{title}** :small[:gray[{about}]]")
+            found = _pick_prompts(attribute)
+            if found is not None:
+                sets[attribute] = found
+                _preview(screen, found)
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        name = st.text_input(
+            "Name of the run", value=_free_name(), key="run_name", max_chars=80, width=280
+        )
+        skip = st.toggle(
+            "Leave out prompts that are too long",
+            key="skip_too_long",
+            help="Prompts longer than the model's context; otherwise they are an error.",
+        )
+    if len(sets) < 2:
+        st.caption("Choose both sets of prompts to go on.")
+        return
+    request = ScoreRequest(screen.model.name, name.strip(), sets["safety"], sets["utility"], skip)
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        wants_estimate = st.button("How long will it take?", icon=":material/timer:")
+        wants_start = st.button("Start", type="primary", icon=":material/play_arrow:")
+        show_recipe(*_recipe(screen, request))
+    try:
+        if wants_estimate:
+            _say_estimate(request)
+        if wants_start:
+            check_free(request.folder)
+            start_scoring(request)
+            st.rerun()
+    except SsahError as error:
+        show_error(error)
+
+
+def _pick_prompts(attribute: str) -> PromptSet | None:
+    built_in = [f"organism:{name}" for name in SPLITS if name.startswith(attribute)]
+    source = st.selectbox(
+        "From", [*built_in, _OWN_FILE], key=f"source {attribute}", label_visibility="collapsed"
+    )
+    try:
+        limit = None
+        if source != _OWN_FILE:
+            return load_prompts(source)
+        file = st.file_uploader(
+            "A .csv, .json or .jsonl file",
+            type=["csv", "json", "jsonl"],
+            key=f"file {attribute}",
+            help="Columns are found by name: goal; instruction, context, response; question, answer; "
+            "prompt, response; messages.",
+        )
+        where = st.text_input(
+            "Only rows with", key=f"where {attribute}", placeholder="label=unsafe", width=240
+        )
+        if file is None:
+            return None
+        return _read_file(file.name, file.getvalue(), where.strip(), limit)
+    except SsahError as error:
+        show_error(error)
+        return None
+
+
+@st.cache_data(show_spinner="Reading the file.", max_entries=8)
+def _read_file(name: str, content: bytes, where: str, limit: int | None) -> PromptSet:
+    """Read an uploaded file as `load_prompts` does, under its own name."""
+    if where and "=" not in where:
+        raise PromptError(f"'{where}' is not COLUMN=VALUE; write for example label=unsafe.")
+    column, _, value = where.partition("=")
+    suffix = Path(name).suffix.lower()
+    with tempfile.TemporaryDirectory() as folder:
+        digest = hashlib.sha256(content).hexdigest()[:12]
+        path = Path(folder) / f"{digest}{suffix}"
+        path.write_bytes(content)
+        try:
+            found = load_prompts(path, where={column: value} if where else None, limit=limit)
+        except PromptError as error:
+            raise PromptError(str(error).replace(str(path), name)) from error
+    return PromptSet(name, found.prompts, found.notices)
+
+
+def _preview(screen: Screen, prompts: PromptSet) -> None:
+    own = sum(prompt.response is None for prompt in prompts.prompts)
+    said = f"{len(prompts):,} prompts"
+    if own:
+        said += f"; the model writes {own:,} replies of its own first"
+    st.caption(f"{said}. " + " ".join(plain(notice) for notice in prompts.notices))
+    with st.expander(f"The first {min(_PREVIEWED, len(prompts))} as the model reads them"):
+        with leased(screen.model.name) as model:
+            shown = [
+                prompt_text(model, prompt.text) + (prompt.response or "")
+                for prompt in prompts.prompts[:_PREVIEWED]
+            ]
+        for text in shown:
+            st.code(text[:2000], language=None, wrap_lines=True)
+
+
+def _say_estimate(request: ScoreRequest) -> None:
+    with st.spinner("Trying a few prompts."), leased(request.model) as model:
+        found = estimate(
+            model,
+            safety=request.safety,
+            utility=request.utility,
+            skip_too_long=request.skip_too_long,
+        )
+    replies = f", after writing {found.replies:,} replies" if found.replies else ""
+    st.info(f"About {_duration(found.seconds)} for {found.tokens:,} tokens at most{replies}.")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _free_name() -> str:
+    taken = {path.name for path in RUNS.iterdir()} if RUNS.is_dir() else set()
+    return next(name for n in range(1, 10_000) if (name := f"run {n}") not in taken)
+
+
+def _recipe(screen: Screen, request: ScoreRequest) -> tuple[str, str]:
+    names = {"safety": request.safety.name, "utility": request.utility.name}
+    skip = " --skip-too-long" if request.skip_too_long else ""
+    command = (
+        f"python -m ssah_core score --model {screen.model.address} --safety {names['safety']} \\\n"
+        f"    --utility {names['utility']}{skip} --out 'runs/{request.name}'"
+    )
+    options: dict[str, Any] = {"skip_too_long": True} if request.skip_too_long else {}
+    said = "".join(f", {key}={value}" for key, value in options.items())
+    python = (
+        "from ssah_core import *\n\n"
+        f"model = load_model({screen.model.address!r})\n"
+        f"safety = load_prompts({names['safety']!r})\n"
+        f"utility = load_prompts({names['utility']!r})\n"
+        f"scores = score(model, safety=safety, utility=utility{said})\n"
+        f"create_run({f'runs/{request.name}'!r}, model, scores)"
+    )
+    return command, python

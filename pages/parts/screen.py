@@ -1,0 +1,114 @@
+"""What every screen begins with: a title, the open model and run, the sidebar, the tour, and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from pages.parts import settings, tour, words
+from pages.parts.choice import Choice, Setting, assign, build_ablation, describe
+from pages.parts.errors import plain, show_error
+from pages.parts.models import OpenModel, load_run, open_model, want_model
+from pages.parts.places import BUILT_IN, model_folders
+from pages.parts.sidebar import draw_sidebar
+from ssah_core.ablation import Ablation
+from ssah_core.errors import ModelError, SsahError
+from ssah_core.roles import Roles
+from ssah_core.runs import Run
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What a screen works with. `run` and `run_name` are of the open model; None: it has none yet."""
+
+    model: OpenModel
+    run_name: str | None
+    run: Run | None
+    switched_off: DeltaGenerator
+
+
+@dataclass(frozen=True)
+class Active:
+    """The choice that is active now, with the roles and the ablation that it stands for."""
+
+    choice: Choice
+    roles: Roles
+    cut: Ablation | None
+    setting: Setting
+
+
+def show_screen(
+    page: str, title: str, about: str, terms: Sequence[str], body: Callable[[Screen], None]
+) -> None:
+    """Draw a screen; every error that a user can mend is one sentence."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.subheader(title, anchor=False, width="stretch")
+        words.explain(*terms)
+    tour.draw(page)
+    if about:
+        st.markdown(about)
+    try:
+        _draw(body)
+    except SsahError as error:
+        show_error(error)
+        if isinstance(error, ModelError):
+            st.button("Try again", icon=":material/refresh:")
+
+
+def _draw(body: Callable[[Screen], None]) -> None:
+    asked = settings.begin()
+    model = open_model()
+    switched_off = draw_sidebar(model)
+    run_name: str | None = st.session_state.get("run")
+    run = None if run_name is None else load_run(run_name)
+    if run is None or run_name is None:
+        switched_off.text("Nothing off")
+        body(Screen(model, None, None, switched_off))
+        return
+    settings.restore(run)
+    _offer_link(asked, model, run_name)
+    body(Screen(model, run_name, run, switched_off))
+    settings.publish(model.address, run_name, run)
+
+
+def active(screen: Screen) -> Active:
+    """What is switched off now; says it in the sidebar. Call after the widgets that choose it."""
+    assert screen.run is not None
+    chosen = settings.choice(screen.run)
+    roles = assign(screen.run, chosen)
+    cut = build_ablation(roles, chosen)
+    setting = describe(screen.run, chosen, cut)
+    screen.switched_off.text(setting.label)
+    return Active(chosen, roles, cut, setting)
+
+
+def _offer_link(asked: dict[str, list[str]], model: OpenModel, run_name: str) -> None:
+    """Where a link is for another model or run, ask for a click: a link opens nothing by itself."""
+    address, run = (asked.get(key, [""])[0] for key in ("model", "run"))
+    other_model = bool(address) and address != model.address
+    if "link_done" in st.session_state or not (other_model or (run and run != run_name)):
+        return
+    known = address in (*BUILT_IN, *model_folders())
+    with st.container(border=True, key="link"):
+        what = f"the model {address}" if other_model else f"the run {run}"
+        st.markdown(
+            f"The link that you followed is for {plain(what[:120])}, which is not shown here."
+        )
+        with st.container(horizontal=True, gap="small"):
+            if other_model and not known:
+                st.caption("It is not offered here; open it by its name in the sidebar.")
+            else:
+                st.button("Open it", type="primary", on_click=_follow, args=(address, run))
+            st.button("Stay here", on_click=_follow, args=(None, ""))
+
+
+def _follow(address: str | None, run: str) -> None:
+    st.session_state["link_done"] = True
+    if address is None:
+        return
+    want_model(address)
+    if run:
+        st.session_state["run"] = run

@@ -1,0 +1,196 @@
+"""The settings that all screens share: kept for the session, and written into the page's address.
+
+Every widget that changes one has its key here. A link carries what differs from the run's own; it is
+read once, when a session begins, and nothing in it is trusted: an unknown value is left out, and a link
+for another model or run opens nothing by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from pages.parts.choice import Choice
+from ssah_core.ablation import FILLS
+from ssah_core.errors import AblationError
+from ssah_core.models.anatomy import Anatomy
+from ssah_core.roles import DEFAULT_KINDS, DEFAULT_TOKENS, KIND_CHOICES, ROLES, Role
+from ssah_core.runs import Run
+from ssah_core.scoring.scores import TOKEN_CHOICES
+
+SHARED_ROLES: tuple[Role, ...] = ("ESU", "EUU", "RU")  # CU is what they leave
+CONTROLS = ("size", "layer")
+_FALLBACK_SHARES: dict[Role, float] = {"ESU": 0.08, "EUU": 0.10, "RU": 0.15}
+_PLAIN: dict[str, Any] = {
+    "roles": [],
+    "strongest": 100,
+    "strength": 0,
+    "random": False,
+    "control": "size",
+    "seed": 0,
+    "fill": FILLS[0],
+    "added": [],
+    "spared": [],
+}
+_OF_RUN = ("share_ESU", "share_EUU", "share_RU", "tokens", "kinds", "layers")
+_MOST_UNITS_IN_LINK = 40
+# What single screens keep in the address by themselves.
+_OF_PAGES = ("kind", "quantity", "layer", "unit", "beside", "term")
+_LINK = "link"
+_SETTINGS_OF = "settings_of"
+
+
+def restore(run: Run) -> None:
+    """Bring the settings to life for this drawing; call before any widget that has one of the keys.
+
+    Streamlit forgets the values of widgets that a page does not draw, unless they are assigned anew.
+    """
+    state = st.session_state
+    usual = defaults(run)
+    if state.get(_SETTINGS_OF) != str(run.folder):
+        for key in _OF_RUN:
+            state[key] = usual[key]
+        if _SETTINGS_OF in state:  # single units belong to the run that they were chosen in
+            state["added"], state["spared"] = [], []
+        state[_SETTINGS_OF] = str(run.folder)
+    for key, value in usual.items():
+        state[key] = state.get(key, value)
+    waiting: Mapping[str, list[str]] | None = state.pop(_LINK, None)
+    if waiting:
+        state.update(_read_link(waiting, run.scores.anatomy))
+
+
+def begin() -> Mapping[str, list[str]]:
+    """What the address asked for when this session began: set aside until `restore` reads it."""
+    if "begun" not in st.session_state:
+        st.session_state["begun"] = True
+        asked = {key: st.query_params.get_all(key) for key in st.query_params}
+        st.session_state[_LINK] = asked
+        st.session_state["asked"] = asked
+    asked_for: Mapping[str, list[str]] = st.session_state["asked"]
+    return asked_for
+
+
+def publish(model: str, run_name: str, run: Run) -> None:
+    """Write into the page's address what makes this screen what it is."""
+    usual, state = defaults(run), st.session_state
+    query: dict[str, Any] = {"model": model, "run": run_name}
+    for key, value in usual.items():
+        now = state.get(key, value)
+        units = key in ("added", "spared")
+        if now != value and not (units and len(now) > _MOST_UNITS_IN_LINK):
+            many = isinstance(now, (list, tuple))
+            query[key] = [str(part) for part in now] if many else str(now)
+    kept = {key: st.query_params.get_all(key) for key in st.query_params if key in _OF_PAGES}
+    query |= kept
+    st.query_params.from_dict(query)
+
+
+def defaults(run: Run) -> dict[str, Any]:
+    """Every shared setting as it is before anybody touches it."""
+    kept = run.roles
+    shares = (kept.shares if kept else None) or _FALLBACK_SHARES
+    return {
+        **_PLAIN,
+        **{f"share_{role}": round(100 * shares[role], 2) for role in SHARED_ROLES},
+        "tokens": kept.tokens if kept else DEFAULT_TOKENS,
+        "kinds": kept.kinds if kept else DEFAULT_KINDS,
+        "layers": (0, run.scores.anatomy.layers - 1),
+    }
+
+
+def choice(run: Run) -> Choice:
+    """The settings as they are now."""
+    state = st.session_state
+    layers = tuple(state["layers"])
+    everything = (0, run.scores.anatomy.layers - 1)
+    return Choice(
+        roles=tuple(state["roles"]),
+        strongest=state["strongest"],
+        strength=state["strength"],
+        layers=None if layers == everything else layers,
+        control=state["control"] if state["random"] else None,
+        seed=int(state["seed"]),
+        fill=state["fill"],
+        shares=tuple(state[f"share_{role}"] / 100 for role in SHARED_ROLES),
+        tokens=state["tokens"],
+        kinds=state["kinds"],
+        added=tuple(state["added"]),
+        spared=tuple(state["spared"]),
+    )
+
+
+def set_units(names: Sequence[str], *, ablated: bool, of_role: Callable[[str], bool]) -> None:
+    """Switch single units off or on again; `of_role` says what the chosen roles do with a unit anyway."""
+    state = st.session_state
+    added, spared = list(state["added"]), list(state["spared"])
+    for name in names:
+        added = [unit for unit in added if unit != name]
+        spared = [unit for unit in spared if unit != name]
+        if ablated and not of_role(name):
+            added.append(name)
+        if not ablated and of_role(name):
+            spared.append(name)
+    state["added"], state["spared"] = added, spared
+
+
+def _read_link(asked: Mapping[str, list[str]], anatomy: Anatomy) -> dict[str, Any]:
+    """The settings in a link that make sense for this model; the rest is left out."""
+    readers: dict[str, Callable[[list[str]], Any]] = {
+        "roles": lambda words: [word for word in words if word in ROLES],
+        "strongest": lambda words: _whole(words[0], 0, 100) // 5 * 5,
+        "strength": lambda words: _whole(words[0], 0, 200) // 5 * 5,
+        "random": lambda words: words[0] == "True",
+        "control": lambda words: _one_of(words[0], CONTROLS),
+        "seed": lambda words: _whole(words[0], 0, 10_000),
+        "fill": lambda words: _one_of(words[0], FILLS),
+        "tokens": lambda words: _one_of(words[0], TOKEN_CHOICES),
+        "kinds": lambda words: _one_of(words[0], KIND_CHOICES),
+        "layers": lambda words: _range(words, anatomy.layers - 1),
+        "added": lambda words: _units(words, anatomy),
+        "spared": lambda words: _units(words, anatomy),
+        **{f"share_{role}": lambda words: _percent(words[0]) for role in SHARED_ROLES},
+    }
+    found = {}
+    for key, read in readers.items():
+        try:
+            if asked.get(key):
+                found[key] = read(asked[key])
+        except ValueError:
+            continue
+    return found
+
+
+def _whole(word: str, low: int, high: int) -> int:
+    return min(high, max(low, int(word)))
+
+
+def _percent(word: str) -> float:
+    value = float(word)
+    if not 0 <= value <= 100:
+        raise ValueError(word)
+    return value
+
+
+def _one_of(word: str, known: Sequence[str]) -> str:
+    if word not in known:
+        raise ValueError(word)
+    return word
+
+
+def _range(words: list[str], last: int) -> tuple[int, int]:
+    first, second = sorted(_whole(word, 0, last) for word in words)
+    return first, second
+
+
+def _units(words: list[str], anatomy: Anatomy) -> list[str]:
+    known = []
+    for word in words[:_MOST_UNITS_IN_LINK]:
+        try:
+            anatomy.index_of(word)
+        except AblationError as error:
+            raise ValueError(word) from error
+        known.append(word)
+    return known
