@@ -13,11 +13,15 @@ from ssah_core.commands.common import (
     add_model_options,
     load,
     report_progress,
+    say,
 )
 from ssah_core.errors import OptionError
-from ssah_core.prompts.reading import load_prompts
+from ssah_core.models.loading import Model
+from ssah_core.prompts.reading import PromptSet, load_prompts
 from ssah_core.runs import create_run
+from ssah_core.scoring.checkpoint import has_checkpoint
 from ssah_core.scoring.score import score
+from ssah_core.scoring.scores import Scores
 from ssah_core.storage import check_free
 
 
@@ -50,7 +54,12 @@ def add(commands: Any) -> None:
         action="store_true",
         help="leave out examples longer than the model's context",
     )
-    parser.add_argument("--out", required=True, help="the folder for the run; must be new")
+    parser.add_argument(
+        "--out",
+        required=True,
+        help="the folder for the run; must be new. Scoring that was stopped goes on from where it was "
+        "when the same command is run again",
+    )
 
 
 def _score(options: argparse.Namespace) -> dict[str, Any]:
@@ -62,17 +71,9 @@ def _score(options: argparse.Namespace) -> dict[str, Any]:
             ("utility", options.utility, options.utility_where),
         )
     }
-    where_from = [f"{p.name}: {notice}" for p in sets.values() for notice in p.notices]
     model = load(options)
     start = time.monotonic()
-    scores = score(
-        model,
-        safety=sets["safety"],
-        utility=sets["utility"],
-        token_budget=options.token_budget,
-        skip_too_long=options.skip_too_long,
-        report=report_progress([*where_from, *model.notices]),
-    )
+    scores = _scores(options, model, sets)
     seconds = time.monotonic() - start
     scored = (scores.safety_prompts, scores.utility_prompts)
     run = create_run(options.out, model, scores, seconds=seconds)
@@ -84,6 +85,29 @@ def _score(options: argparse.Namespace) -> dict[str, Any]:
         "tokens": scores.token_count,
         "seconds": round(seconds, 3),
     }
+
+
+def _scores(options: argparse.Namespace, model: Model, sets: Mapping[str, PromptSet]) -> Scores:
+    """The scores, with the partial work kept beside the run while there is no run yet."""
+    out = Path(options.out)
+    partial = out.parent / f".{out.name}.partial"
+    notices = [f"{p.name}: {notice}" for p in sets.values() for notice in p.notices]
+    if has_checkpoint(partial):
+        notices.insert(0, f"Going on from the work kept in {partial}.")
+    try:
+        return score(
+            model,
+            safety=sets["safety"],
+            utility=sets["utility"],
+            token_budget=options.token_budget,
+            skip_too_long=options.skip_too_long,
+            checkpoint=partial,
+            report=report_progress([*notices, *model.notices]),
+        )
+    except KeyboardInterrupt:
+        if has_checkpoint(partial):
+            say(f"The work so far was kept in {partial}; the same command goes on from there.")
+        raise
 
 
 def _where(pairs: Sequence[str]) -> dict[str, str] | None:

@@ -53,7 +53,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class ShiftedSums:
-    """One batch's sums at one site: of (x - shift) and of its square, float32 [channels]."""
+    """Sums at one site of (x - shift) and of its square: float32 [channels] of one batch, float64 of many."""
 
     count: int
     first: torch.Tensor
@@ -73,26 +73,32 @@ def shifted_sums(
 
 
 class RunningMoments:
-    """Adds up the sums of many batches at one site, in float64 where the device has it."""
+    """Adds up the sums of many batches at one site, in float64 where the device has it.
 
-    def __init__(self, shift: Float[torch.Tensor, " channels"]) -> None:
+    `total` goes on from the sums of an earlier run: float64 [channels], of values less the same shift.
+    """
+
+    def __init__(
+        self, shift: Float[torch.Tensor, " channels"], total: ShiftedSums | None = None
+    ) -> None:
         self.shift = shift
-        # Apple's GPUs have no float64.
-        home = torch.device("cpu") if shift.device.type == "mps" else shift.device
-        self._count = 0
-        self._first = torch.zeros(len(shift), dtype=torch.float64, device=home)
-        self._second = torch.zeros_like(self._first)
+        zeros = torch.zeros(len(shift), dtype=torch.float64)
+        self.total = total or ShiftedSums(0, zeros, zeros)
 
     def add(self, sums: ShiftedSums) -> None:
-        """Count one more batch."""
-        self._count += sums.count
-        self._first += sums.first.to(self._first)
-        self._second += sums.second.to(self._second)
+        """Count one more batch; the old total stays as it is for whoever holds it."""
+        # Apple's GPUs have no float64.
+        home = torch.device("cpu") if sums.first.device.type == "mps" else sums.first.device
+        self.total = ShiftedSums(
+            self.total.count + sums.count,
+            self.total.first.to(home) + sums.first.to(home, torch.float64),
+            self.total.second.to(home) + sums.second.to(home, torch.float64),
+        )
 
     def moments(self) -> Moments:
         """The moments of all that was added."""
-        count = max(self._count, 1)
-        first, second = self._first.cpu().numpy(), self._second.cpu().numpy()
+        count = max(self.total.count, 1)
+        first, second = self.total.first.cpu().numpy(), self.total.second.cpu().numpy()
         mean = self.shift.cpu().double().numpy()
         deviations = np.maximum(second - first**2 / count, 0.0)
-        return Moments(self._count, mean + first / count, deviations)
+        return Moments(self.total.count, mean + first / count, deviations)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ssah_core.models.decoding import Sampling, decode, end_tokens
 from ssah_core.models.loading import Model
@@ -10,6 +10,7 @@ from ssah_core.models.taps import Scale
 from ssah_core.progress import CancelCheck, Meter, Report
 from ssah_core.prompts.batching import group_by_length
 from ssah_core.prompts.rendering import Chat, Rendered, render_prompt
+from ssah_core.scoring.resuming import Kept, resumed_meter
 
 _TOKENS_AT_ONCE = 8192  # prompt and reply tokens held in one batch's cache
 
@@ -20,23 +21,32 @@ def greedy_replies(
     *,
     max_new_tokens: int,
     scale: Scale | None = None,
+    kept: Kept[Mapping[int, str]] | None = None,
     report: Report | None = None,
     cancelled: CancelCheck | None = None,
 ) -> list[str]:
     """One greedy reply to every chat, in order; under `scale`, if one is given, which holds for all rows.
 
+    `kept` are replies, by their place, that an earlier call with the same chats has written; the batches
+    stay the same, so the texts do too.
+
     Raises PromptError where a chat does not fit the context, Cancelled when asked to stop.
     """
     prompts = [render_prompt(model, chat, room=max_new_tokens) for chat in chats]
-    meter = Meter("writing the model's own replies", len(chats), "replies", report, cancelled)
+    kept = kept or Kept()
+    written = kept.done or {}
+    meter = resumed_meter(
+        "writing the model's own replies", len(written), len(chats), "replies", report, cancelled
+    )
     lengths = [len(prompt) + max_new_tokens for prompt in prompts]
-    replies = [""] * len(chats)
     for group in group_by_length(lengths, _TOKENS_AT_ONCE):
+        if all(row in written for row in group):
+            continue
         texts = _replies_of(model, [prompts[row] for row in group], max_new_tokens, scale, meter)
-        for row, text in zip(group, texts, strict=True):
-            replies[row] = text
+        written = {**written, **dict(zip(group, texts, strict=True))}
+        kept.keep(written)
         meter.advance(len(group))
-    return replies
+    return [written[row] for row in range(len(chats))]
 
 
 def _replies_of(

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,68 @@ def test_score_prints_one_json_object(folder, tmp_path, capsys):
     assert (result["units"], result["sites"], result["prompts"]) == (104, 4, 11)
     assert isinstance(result["tokens"], int)
     assert "not taken for a response" in captured.err
+
+
+# What the command runs, with a save after every batch and its own end after the fifth forward.
+KILLED = """
+import os, signal, sys
+from ssah_core.cli import main
+from ssah_core.scoring import checkpoint
+from ssah_core.scoring.collecting import Collector
+checkpoint._SECONDS_BETWEEN_SAVES, checkpoint._SHARE_OF_TIME, forwards = 0.0, 1e9, []
+def take(self, model, batch, real=Collector.take):
+    forwards.append(batch)
+    if len(forwards) == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(self, model, batch)
+Collector.take = take
+main(sys.argv[1:])
+"""
+
+
+def assert_same_scores(one: Path, other: Path) -> None:
+    first, second = (place / "scores.safetensors" for place in (one, other))
+    assert first.read_bytes() == second.read_bytes()
+    found, expected = (open_run(place).scores for place in (one, other))
+    assert found.safety_prompts == expected.safety_prompts
+
+
+def test_a_killed_scoring_goes_on_with_the_same_command(folder, tmp_path, capsys):
+    budget = ("--token-budget", "60")
+    assert main([*score_arguments(folder, tmp_path / "whole"), *budget]) == 0
+    arguments = [*score_arguments(folder, tmp_path / "run"), *budget]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False, env=one_thread)
+    assert done.returncode == -signal.SIGKILL
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".run.partial", "whole"]
+    capsys.readouterr()
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert f"Going on from the work kept in {tmp_path / '.run.partial'}." in captured.err
+    assert json.loads(captured.out)["run"] == str(tmp_path / "run")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "whole"]
+    assert_same_scores(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_scoring_stopped_at_the_keyboard_says_what_is_kept(folder, tmp_path, capsys, monkeypatch):
+    arguments = score_arguments(folder, tmp_path / "run")
+    with monkeypatch.context() as patched:
+        patched.setattr("ssah_core.scoring.score.Collector.take", stopped_by_hand)
+        assert main(arguments) == 130
+    *_, kept, stopped = capsys.readouterr().err.splitlines()
+    assert kept == (
+        f"The work so far was kept in {tmp_path / '.run.partial'}; the same command goes on from there."
+    )
+    assert stopped == "ssah_core: stopped."
+    assert main([*arguments, "--limit", "2"]) == 2  # another scoring
+    assert "with a different safety set, utility set; delete" in capsys.readouterr().err
+    assert main(arguments) == 0
+    assert "5 of 5 replies" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def stopped_by_hand(collector, model, batch) -> None:
+    raise KeyboardInterrupt
 
 
 def test_the_models_own_replies_are_kept_in_the_run(run):
@@ -149,7 +212,8 @@ def test_bad_input_exits_with_2_and_one_line(folder, run, arguments, capsys):
     assert captured.out == ""
     assert len(captured.err.strip().splitlines()) == 1
     assert sorted(path.name for path in run.iterdir()) == before
-    assert not (run.parent / "bad").exists()
+    assert not list(run.parent.glob("*bad*"))
+    assert not list(run.parent.glob(".bad*"))
     assert not Path("new").exists()
 
 
