@@ -34,6 +34,7 @@ SCORE_NAMES: dict[Quantity, str] = {
     "utility": "utility score (z)",
     "difference": "safety minus utility (z)",
 }
+_LEGEND_ABOVE = {"legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}}
 _DIVERGING = [[0.0, "#0072B2"], [0.5, "#F2F2F2"], [1.0, "#D55E00"]]
 _MOST_BINS = 512  # of a layer, in a heatmap
 _GRID_WIDTH = 128  # units in a row, where one layer's units fill a grid
@@ -42,19 +43,24 @@ _MOST_POINTS = 1000  # of each role, in the plane of scores
 
 @dataclass(frozen=True)
 class Limits:
-    """Where colours and axes end, so that two figures can be compared: the largest |z| shown."""
+    """Where colours and axes end, so that two figures can be compared.
+
+    `scores` is the largest |z| that has a colour of its own, `lowest` and `highest` are the ends of axes.
+    """
 
     scores: float
+    lowest: float
+    highest: float
 
     @classmethod
     def of(cls, *shown: Roles) -> Limits:
-        """Limits that hold all of some roles' scores but a thousandth at the far end."""
-        ends = [
-            float(np.quantile(np.abs(values), 0.999))
-            for roles in shown
-            for values in (roles.view.safety, roles.view.utility)
-        ]
-        return cls(max(1.0, *ends))
+        """Limits of some roles' scores: axes hold all of them, colours all but a thousandth."""
+        vectors = [v for roles in shown for v in (roles.view.safety, roles.view.utility)]
+        return cls(
+            scores=max(1.0, *(float(np.quantile(np.abs(values), 0.999)) for values in vectors)),
+            lowest=min(0.0, *(float(values.min()) for values in vectors)),
+            highest=max(1.0, *(float(values.max()) for values in vectors)),
+        )
 
 
 def role_bars(roles: Roles, kind: Kind) -> go.Figure:
@@ -71,12 +77,16 @@ def role_bars(roles: Roles, kind: Kind) -> go.Figure:
             name=role,
             marker_color=ROLE_COLOURS[role],
             customdata=counts,
+            text=[role] * len(table),
+            textposition="inside",
+            insidetextanchor="middle",
             hovertemplate=f"layer %{{x}}: %{{customdata:,}} {role} (%{{y:.1f}}%)<extra></extra>",
         )
-    figure.update_layout(barmode="stack", bargap=0.15, legend_orientation="h", legend_y=1.12)
+    figure.update_layout(barmode="stack", bargap=0.15, **_LEGEND_ABOVE)
+    figure.update_layout(uniformtext={"mode": "hide", "minsize": 9})
     figure.update_xaxes(title="layer", dtick=max(1, len(table) // 16))
     figure.update_yaxes(title="share of the layer's units", range=[0, 100], ticksuffix="%")
-    return _framed(figure, 300)
+    return _framed(figure, 340)
 
 
 def layer_heatmap(roles: Roles, kind: Kind, quantity: Quantity, limits: Limits) -> go.Figure:
@@ -158,11 +168,11 @@ def score_plane(
             hoverinfo="skip",
         )
     _draw_cuts(figure, roles, limits)
-    figure.update_layout(legend_orientation="h", legend_y=1.08)
-    end = limits.scores * 1.05
-    lowest = min(0.0, float(view.safety.min()), float(view.utility.min())) - 0.3
-    figure.update_xaxes(title="utility score (z)", range=[lowest, end])
-    figure.update_yaxes(title="safety score (z)", range=[lowest, end])
+    figure.update_layout(**_LEGEND_ABOVE)
+    margin = 0.03 * (limits.highest - limits.lowest)
+    ends = [limits.lowest - margin, limits.highest + margin]
+    figure.update_xaxes(title="utility score (z)", range=ends)
+    figure.update_yaxes(title="safety score (z)", range=ends)
     return _selectable(_framed(figure, 520))
 
 
@@ -269,7 +279,7 @@ def _sample(units: np.ndarray, safety: np.ndarray, utility: np.ndarray, seed: in
 def _draw_cuts(figure: go.Figure, roles: Roles, limits: Limits) -> None:
     """The lines beyond which a unit takes a role: I_S - I_U, I_U - I_S, I_S + I_U."""
     cuts = roles.thresholds
-    ends = np.array([-20.0, 2 * limits.scores + 20.0])
+    ends = np.array([2 * limits.lowest - 10.0, 2 * limits.highest + 10.0])
     lines: tuple[tuple[Role, float, np.ndarray], ...] = (
         ("ESU", cuts.esu, ends + cuts.esu),
         ("EUU", cuts.euu, ends - cuts.euu),
@@ -289,7 +299,7 @@ def _draw_cuts(figure: go.Figure, roles: Roles, limits: Limits) -> None:
 
 
 def _framed(figure: go.Figure, height: int) -> go.Figure:
-    return figure.update_layout(height=height, margin={"l": 8, "r": 8, "t": 28, "b": 8})
+    return figure.update_layout(height=height, margin={"l": 8, "r": 8, "t": 40, "b": 8})
 
 
 def _selectable(figure: go.Figure) -> go.Figure:
@@ -310,7 +320,7 @@ def first_token_bars(
             ],
             orientation="h",
             marker_color="#0072B2",
-            text=[f"{value:.1%}" for value in values],
+            text=[f"{value:.1%}" if value >= 0.0005 else "<0.1%" for value in values],
             textposition="auto",
             hovertemplate="%{y}: %{x:.2f}%<extra></extra>",
         )

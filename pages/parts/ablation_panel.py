@@ -20,6 +20,7 @@ _PRESETS: dict[str, tuple[list[Role], bool]] = {
     "Random instead": (["ESU"], True),
     "RU off": (["RU"], False),
 }
+_USUAL_MOST = 40.0  # percent of all units
 _CONTROL_NAMES = {"size": "from all units", "layer": "as many from each layer"}
 
 
@@ -57,7 +58,7 @@ def choose_roles(run: Run) -> None:
         column.slider(
             f"{role}, % of all units",
             0.0,
-            40.0,
+            max(_USUAL_MOST, st.session_state[f"share_{role}"]),
             step=0.1,
             format="%.1f%%",
             key=f"share_{role}",

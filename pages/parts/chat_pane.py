@@ -52,7 +52,7 @@ def ask_example(examples: Sequence[str]) -> str | None:
         for question in examples:
             if st.button(question, key=f"ask {question}"):
                 asked = question
-        with st.popover("Reply options", icon=":material/settings:", type="tertiary"):
+        with st.popover("Replies", icon=":material/settings:", type="tertiary"):
             _choose_options()
     return asked
 

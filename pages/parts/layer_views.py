@@ -34,6 +34,7 @@ from ssah_core.roles import Roles
 
 View = Literal["Distribution", "Heatmap", "Scores", "One layer"]
 _VIEWS: tuple[View, ...] = ("Distribution", "Heatmap", "Scores", "One layer")
+_NOTHING = "nothing"
 _KIND_NAMES = {"mlp": "MLP channels", "attn": "Attention heads"}
 _ABOUT: dict[View, str] = {
     "Distribution": "How the units of each layer divide among the four roles.",
@@ -59,7 +60,7 @@ def pick_view(screen: Screen) -> LayerView:
     """Draw the choices at the top of the screen."""
     assert screen.run is not None
     state = st.session_state
-    usual = {"view": "Distribution", "kind": "mlp", "quantity": "role", "layer": 0, "beside": None}
+    usual = {"view": _VIEWS[0], "kind": "mlp", "quantity": "role", "layer": 0, "beside": _NOTHING}
     for key, value in usual.items():
         state[key] = state.get(key, value)
     last = screen.run.scores.anatomy.layers - 1
@@ -81,18 +82,16 @@ def pick_view(screen: Screen) -> LayerView:
             st.number_input("Layer", 0, last, step=1, key="layer", width=130)
         others = [run.name for run in all_runs() if run.name != screen.run_name]
         if state["beside"] not in others:
-            state["beside"] = None
+            state["beside"] = _NOTHING
         st.selectbox(
             "Compare with",
-            [None, *others],
+            [_NOTHING, *others],
             key="beside",
-            format_func=lambda name: "nothing" if name is None else name,
             help="Another run beside this one, on the same scale.",
             width=230,
         )
-    return LayerView(
-        state["view"], state["kind"], state["quantity"], state["layer"], state["beside"]
-    )
+    beside = None if state["beside"] == _NOTHING else state["beside"]
+    return LayerView(state["view"], state["kind"], state["quantity"], state["layer"], beside)
 
 
 def draw_one_run(screen: Screen, view: LayerView) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -24,47 +24,62 @@ def show_recipe(command: str, python: str) -> None:
 
 
 def chat_recipe(
-    address: str, run_name: str, run: Run, choice: Choice, prompt: str, options: dict[str, object]
+    address: str,
+    run_name: str,
+    run: Run,
+    choice: Choice,
+    prompt: str,
+    options: Mapping[str, object],
 ) -> tuple[str, str]:
-    """What makes the last pair of replies again."""
-    model, folder = _quoted(address, run_name, run)
-    parts = ["python -m ssah_core chat", f"--model {shlex.quote(model)}", f"--run {folder}"]
+    """What makes the last pair of replies again; `options` are those of `generate`, and `system`."""
+    model = name_of(address)
+    return (
+        _chat_command(model, run_name, run, choice, prompt, options),
+        _chat_python(model, run_name, run, choice, prompt, options),
+    )
+
+
+def _chat_command(
+    model: str, run_name: str, run: Run, choice: Choice, prompt: str, options: Mapping[str, object]
+) -> str:
     named = [*choice.roles, *choice.added]
-    parts += [f"--ablate {','.join(named) or 'ESU'}"]
     if not named:
-        parts += ["--strength 1"]
-    elif choice.strength:
-        parts += [f"--strength {choice.strength / 100:g}"]
-    if choice.strongest != 100:
-        parts += [f"--strongest {choice.strongest / 100:g}"]
-    if choice.layers is not None:
-        parts += [f"--layers {choice.layers[0]}-{choice.layers[1]}"]
-    if choice.spared:
-        parts += [f"--spare {','.join(choice.spared)}"]
-    if choice.fill != "zero":
-        parts += [f"--fill {choice.fill}"]
-    if choice.control:
-        parts += [f"--random-seed {choice.seed}", f"--match {choice.control}"]
-    parts += [f"--prompt {shlex.quote(prompt)}"]
-    parts += [
-        f"--{key.replace('_', '-')} {shlex.quote(str(value))}" for key, value in options.items()
+        return "# Nothing is switched off: choose units first."
+    more = (
+        (f"--strength {choice.strength / 100:g}", choice.strength != 0),
+        (f"--strongest {choice.strongest / 100:g}", choice.strongest != 100),
+        ("--layers {}-{}".format(*(choice.layers or (0, 0))), choice.layers is not None),
+        (f"--spare {','.join(choice.spared)}", bool(choice.spared)),
+        (f"--fill {choice.fill}", choice.fill != "zero"),
+        (f"--random-seed {choice.seed} --match {choice.control}", choice.control is not None),
+    )
+    names = {"max_new_tokens": "max-new-tokens", "seeds": "seed"}
+    parts = [
+        f"python -m ssah_core chat --model {shlex.quote(model)}",
+        f"--run {shlex.quote(_place(run_name, run))}",
+        f"--ablate {','.join(named)}",
+        *(part for part, used in more if used),
+        *(f"--{names.get(key, key)} {shlex.quote(str(value))}" for key, value in options.items()),
+        f"--prompt {shlex.quote(prompt)}",
     ]
-    command = _roles_command(run_name, run, choice) + " \\\n    ".join(parts)
+    return _roles_command(run_name, run, choice) + " \\\n    ".join(parts)
+
+
+def _chat_python(
+    model: str, run_name: str, run: Run, choice: Choice, prompt: str, options: Mapping[str, object]
+) -> str:
     said = "".join(f", {key}={value!r}" for key, value in options.items() if key != "system")
-    chat = repr(prompt)
+    messages = [{"role": "user", "content": prompt}]
     if "system" in options:
-        chat = (
-            f'[{{"role": "system", "content": {options["system"]!r}}}, '
-            f'{{"role": "user", "content": {prompt!r}}}]'
-        )
-    python = (
+        messages.insert(0, {"role": "system", "content": str(options["system"])})
+    return (
         f"{_python_roles(run_name, run, choice)}\n"
         f"model = load_model({model!r})\n"
         f"cut = {_python_cut(choice)}\n"
-        f"for step in generate(model, [{chat}] * 2, [None, cut]{said}):\n"
+        f"chat = {messages!r}\n"
+        f"for step in generate(model, [chat] * 2, [None, cut]{said}):\n"
         "    print(step.texts)"
     )
-    return command, python
 
 
 def roles_recipe(run_name: str, run: Run, choice: Choice) -> tuple[str, str]:
@@ -116,6 +131,8 @@ def _python_cut(choice: Choice) -> str:
         ("spare", list(choice.spared), bool(choice.spared)),
     ]
     options = "".join(f", {name}={value!r}" for name, value, used in more if used)
+    if not choice.roles and not choice.added:
+        return "None"
     cut = f"Ablation.of(roles, {list(choice.roles)!r}{options})"
     if choice.control is None:
         return cut
@@ -127,10 +144,6 @@ def _place(run_name: str, run: Run) -> str:
         return run_name
     folder: Path = run.folder.absolute()
     return str(folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder)
-
-
-def _quoted(address: str, run_name: str, run: Run) -> tuple[str, str]:
-    return name_of(address), shlex.quote(_place(run_name, run))
 
 
 def units_text(names: Sequence[str]) -> str:

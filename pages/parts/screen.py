@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import streamlit as st
@@ -18,6 +19,12 @@ from ssah_core.ablation import Ablation
 from ssah_core.errors import ModelError, SsahError
 from ssah_core.roles import Roles
 from ssah_core.runs import Run
+
+_TIGHT = """<style>
+.stMainBlockContainer {padding: 3.5rem clamp(1rem, 4vw, 3rem) 4rem}
+[data-testid="stBottomBlockContainer"] {padding-left: clamp(1rem, 4vw, 3rem);
+    padding-right: clamp(1rem, 4vw, 3rem)}
+</style>"""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,12 @@ def show_screen(
     page: str, title: str, about: str, terms: Sequence[str], body: Callable[[Screen], None]
 ) -> None:
     """Draw a screen; every error that a user can mend is one sentence."""
+    if "framed" not in st.session_state:
+        # The first visit to a fresh server came by a page's own link: until app.py has run once,
+        # Streamlit takes the folder pages/ for the whole app. Go round by the frame.
+        st.session_state["came_for"] = page
+        st.switch_page("app.py", query_params=st.query_params.to_dict())
+    st.html(_TIGHT)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.subheader(title, anchor=False, width="stretch")
         words.explain(*terms)
@@ -70,7 +83,10 @@ def _draw(body: Callable[[Screen], None]) -> None:
         return
     settings.restore(run)
     _offer_link(asked, model, run_name)
-    body(Screen(model, run_name, run, switched_off))
+    screen = Screen(model, run_name, run, switched_off)
+    with suppress(SsahError):  # the widgets that can mend it are drawn by the body, which says it
+        active(screen)
+    body(screen)
     settings.publish(model.address, run_name, run)
 
 
@@ -85,7 +101,7 @@ def active(screen: Screen) -> Active:
     return Active(chosen, roles, cut, setting)
 
 
-def _offer_link(asked: dict[str, list[str]], model: OpenModel, run_name: str) -> None:
+def _offer_link(asked: Mapping[str, list[str]], model: OpenModel, run_name: str) -> None:
     """Where a link is for another model or run, ask for a click: a link opens nothing by itself."""
     address, run = (asked.get(key, [""])[0] for key in ("model", "run"))
     other_model = bool(address) and address != model.address

@@ -87,15 +87,15 @@ def _describe(now: Active, unit: int, name: str) -> None:
     st.markdown(
         f':color[■]{{foreground="{ROLE_COLOURS[role]}"}} **{name}** is **{role}**, {state} now.'
     )
-    with st.container(horizontal=True, gap="large"):
-        for title, values in (
-            ("Safety score (z)", view.safety),
-            ("Utility score (z)", view.utility),
-            ("Safety minus utility", view.difference),
-        ):
-            rank = int((values > values[unit]).sum()) + 1
-            st.metric(title, f"{values[unit]:.2f}", help=f"Rank {rank:,} of {len(values):,} units")
-            st.caption(f"rank {rank:,} of {len(values):,}")
+    scores = (
+        ("Safety score (z)", view.safety),
+        ("Utility score (z)", view.utility),
+        ("Safety minus utility", view.difference),
+    )
+    for column, (title, values) in zip(st.columns(3), scores, strict=True):
+        rank = int((values > values[unit]).sum()) + 1
+        column.metric(title, f"{values[unit]:.2f}")
+        column.caption(f"Rank {rank:,} of {len(values):,} units")
     with st.container(horizontal=True, gap="small"):
         _buttons(now, [name], "focus")
     site = next(s for s in roles.scores.anatomy.sites if s.offset <= unit < s.offset + s.units)

@@ -55,6 +55,12 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--random-seed", type=int, metavar="SEED", help="as many random units instead, by this seed"
     )
+    parser.add_argument(
+        "--match", default="size", help="random units are drawn from all (size) or by layer (layer)"
+    )
+    parser.add_argument("--system", help="a system prompt, read before the conversation")
+    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default)")
+    parser.add_argument("--seed", type=int, default=0, help="the seed of the draws above 0")
     parser.add_argument("--prompt", help="what to say; left out: an interactive chat")
     parser.add_argument("--max-new-tokens", type=int, default=48, help="length of a reply at most")
 
@@ -67,12 +73,13 @@ def _chat(options: argparse.Namespace) -> dict[str, Any]:
     if ablation.count == 0:
         raise OptionError(f"There is no unit to ablate in {ablation.label}; choose a larger part.")
     if options.random_seed is not None:
-        ablation = Ablation.random_like(ablation, seed=options.random_seed)
+        ablation = Ablation.random_like(ablation, seed=options.random_seed, match=options.match)
     if options.prompt is None:
         return _interactive(model, ablation, options)
     for notice in model.notices:
         say(notice)
-    original, cut = _reply_pair(model, [options.prompt] * 2, ablation, options.max_new_tokens)
+    chat = [*_system(options), {"role": "user", "content": options.prompt}]
+    original, cut = _reply_pair(model, [chat] * 2, ablation, options)
     return {"original": original, "ablated": cut, "units_ablated": ablation.count}
 
 
@@ -122,9 +129,22 @@ def _layers(listed: str | None) -> list[int] | None:
     return layers
 
 
-def _reply_pair(model: Any, chats: Sequence[Any], ablation: Any, length: int) -> list[str]:
+def _system(options: argparse.Namespace) -> list[dict[str, str]]:
+    return [{"role": "system", "content": options.system}] if options.system else []
+
+
+def _reply_pair(
+    model: Any, chats: Sequence[Any], ablation: Any, options: argparse.Namespace
+) -> list[str]:
     texts = ["", ""]
-    for step in generate(model, chats, [None, ablation], max_new_tokens=length):
+    for step in generate(
+        model,
+        chats,
+        [None, ablation],
+        max_new_tokens=options.max_new_tokens,
+        temperature=options.temperature,
+        seeds=options.seed,
+    ):
         texts = [text + gained for text, gained in zip(texts, step.texts, strict=True)]
     return texts
 
@@ -149,15 +169,16 @@ def _interactive(model: Any, ablation: Any, options: argparse.Namespace) -> dict
             return {"original": texts[0], "ablated": texts[1], "units_ablated": ablation.count}
         if not prompt:
             continue
-        chats = [[*history, {"role": "user", "content": prompt}] for history in histories]
+        asked = {"role": "user", "content": prompt}
+        chats = [[*_system(options), *history, asked] for history in histories]
         try:
-            texts = _reply_pair(model, chats, ablation, options.max_new_tokens)
+            texts = _reply_pair(model, chats, ablation, options)
         except SsahError as error:  # the chat goes on
             say(f"{error} The history is now empty.")
             histories = [[], []]
             continue
         for history, chat, text in zip(histories, chats, texts, strict=True):
-            history[:] = [*chat, {"role": "assistant", "content": text}]
+            history[:] = [*history, chat[-1], {"role": "assistant", "content": text}]
         print(f"Original: {texts[0]}\nAblated:  {texts[1]}", file=talk, flush=True)
 
 
