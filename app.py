@@ -19,6 +19,11 @@ page = st.navigation(
     ]
 )
 
+st.session_state["framed"] = True
+came_for = st.session_state.pop("came_for", None)
+if came_for is not None:  # see pages/parts/screen.py
+    st.switch_page(ROOT / "pages" / f"{came_for}.py", query_params=st.query_params.to_dict())
+
 # The first visit imports torch and transformers, which takes seconds: say so instead of staying blank.
 with st.spinner("Starting"):
     import ssah_core  # noqa: F401
