@@ -79,11 +79,16 @@ def _watch(job: Job) -> None:
 def _draw_end(job: Job) -> None:
     if job.result is not None:
         st.success("Done. The run is kept; its roles are read with the usual shares.")
-        opened = st.button("Open in Layers", type="primary", icon=":material/layers:")
+        opened = st.button(
+            "Open in Layers",
+            type="primary",
+            icon=":material/layers:",
+            on_click=_open,
+            args=(job.result,),
+        )
         st.button("Score again", on_click=jobs().forget, type="tertiary")
         if opened:
             jobs().forget()
-            st.session_state["run"] = job.result
             st.switch_page("pages/layers.py")
         return
     if job.error is not None:
@@ -93,3 +98,7 @@ def _draw_end(job: Job) -> None:
     with st.container(horizontal=True, gap="small"):
         st.button("Go on", type="primary", on_click=job.again)
         st.button("Back to the form", on_click=jobs().forget)
+
+
+def _open(name: str) -> None:
+    st.session_state["run"] = name

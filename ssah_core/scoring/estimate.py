@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ssah_core.models.loading import Model
 from ssah_core.prompts.fitting import fitting
-from ssah_core.prompts.reading import PromptSet
+from ssah_core.prompts.reading import Prompt, PromptSet
 from ssah_core.scoring.replies import greedy_replies
 from ssah_core.scoring.score import REPLY_TOKENS, collect_moments, render_all
 
-_TRIAL_PROMPTS = 24
+_TRIAL_TOKENS = 4096  # about one batch on a CPU
+_TRIAL_REPLIES = 48  # about one batch
 _TRIAL_REPLY_TOKENS = 8
 
 
@@ -34,14 +36,19 @@ def estimate(
     tokens, replies, seconds = 0, 0, 0.0
     for prompts in (safety, utility):
         fit = fitting(model, prompts, reply_tokens=REPLY_TOKENS, skip_too_long=skip_too_long)
-        step = -(-len(fit) // _TRIAL_PROMPTS)
-        some = PromptSet(fit.name, fit.prompts[::step])
-        missing = sum(prompt.response is None for prompt in fit.prompts)
-        seconds += missing * _seconds_per_reply(model, some)
-        longest = sum(map(len, render_all(model, fit))) + missing * REPLY_TOKENS
-        seconds += longest * _seconds_per_token(model, some)
-        tokens, replies = tokens + longest, replies + missing
+        missing = [prompt for prompt in fit.prompts if prompt.response is None]
+        longest = sum(map(len, render_all(model, fit))) + len(missing) * REPLY_TOKENS
+        seconds += longest * _seconds_per_token(model, _some(fit.prompts, longest // _TRIAL_TOKENS))
+        if missing:
+            some = _some(missing, len(missing) // _TRIAL_REPLIES)
+            seconds += len(missing) * _seconds_per_reply(model, some)
+        tokens, replies = tokens + longest, replies + len(missing)
     return Estimate(tokens, replies, seconds)
+
+
+def _some(prompts: Sequence[Prompt], step: int) -> PromptSet:
+    """One prompt in so many: a trial is spread over the whole set."""
+    return PromptSet("trial", tuple(prompts[:: max(1, step)]))
 
 
 def _seconds_per_token(model: Model, some: PromptSet) -> float:
@@ -52,9 +59,7 @@ def _seconds_per_token(model: Model, some: PromptSet) -> float:
 
 
 def _seconds_per_reply(model: Model, some: PromptSet) -> float:
-    texts = [prompt.text for prompt in some.prompts if prompt.response is None]
-    if not texts:
-        return 0.0
+    texts = [prompt.text for prompt in some.prompts]
     start = time.perf_counter()
     greedy_replies(model, texts, max_new_tokens=_TRIAL_REPLY_TOKENS)
     taken = time.perf_counter() - start
