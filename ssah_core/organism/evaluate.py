@@ -50,8 +50,7 @@ class Options:
 USUAL = {
     "base": Options(esu=0.08, euu=0.16, ru=0.15),
     "aligned": Options(esu=0.08, euu=0.16, ru=0.15),
-    # Its units are silent but where something is refused, so every token there helps to find them.
-    "planted": Options(esu=0.08, euu=0.12, ru=0.15, tokens="all"),
+    "planted": Options(esu=0.08, euu=0.12, ru=0.15),
 }
 REDUNDANT = Options(esu=0.08, euu=0.10, ru=0.15, tokens="all")
 
