@@ -4,6 +4,7 @@ import streamlit as st
 
 from pages.parts import tour
 from pages.parts.demo import draw_demo
+from pages.parts.picture import draw_picture
 from pages.parts.roles_in_words import MEANINGS, label
 from pages.parts.screen import Screen, show_screen
 
@@ -18,6 +19,7 @@ def draw(screen: Screen) -> None:
         "two scores, one on harmful requests and one on ordinary ones, and with them one of four "
         "roles:"
     )
+    draw_picture()
     for column, (role, meaning) in zip(st.columns(4), MEANINGS.items(), strict=True):
         with column, st.container(border=True, height="stretch"):
             st.markdown(label(role))

@@ -70,10 +70,10 @@ def describe(run: Run, choice: Choice, cut: Ablation | None) -> Setting:
     return Setting(choice, in_words(choice, cut), _provenance(run, choice))
 
 
-def assign(run: Run, choice: Choice) -> Roles:
-    """The roles of a run's units by the chosen shares, tokens and kinds."""
-    esu, euu, ru = choice.shares
-    return assign_roles(run.scores, esu, euu, ru, tokens=choice.tokens, kinds=choice.kinds)
+def assign(run: Run, shares: tuple[float, float, float], tokens: Tokens, kinds: Kinds) -> Roles:
+    """The roles of a run's units by shares of ESU, EUU and RU."""
+    esu, euu, ru = shares
+    return assign_roles(run.scores, esu, euu, ru, tokens=tokens, kinds=kinds)
 
 
 def build_ablation(roles: Roles, choice: Choice) -> Ablation | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
 
 from ssah_core.roles import Roles
 from ssah_core.runs import unit_table
+
+_FORMAT = "picture_format"
 
 
 def offer_downloads(roles: Roles, figure: go.Figure, name: str) -> None:
@@ -28,7 +31,20 @@ def offer_downloads(roles: Roles, figure: go.Figure, name: str) -> None:
             mime="text/html",
             on_click="ignore",
         )
-        st.caption("PNG and SVG: the camera above the chart saves what you see.")
+        st.segmented_control(
+            "The camera above the chart saves",
+            ("PNG", "SVG"),
+            key=_FORMAT,
+            default="PNG",
+            required=True,
+        )
+
+
+def picture_config(name: str) -> dict[str, Any]:
+    """What a chart's camera saves: the picture as it is seen, in the chosen format."""
+    chosen = st.session_state.get(_FORMAT, "PNG").lower()
+    picture = {"format": chosen, "filename": name.lower(), "scale": 2}
+    return {"toImageButtonOptions": picture, "displaylogo": False}
 
 
 def _csv(roles: Roles) -> bytes:

@@ -10,11 +10,10 @@ import streamlit as st
 
 from pages.parts.ablation_panel import choose_more, choose_roles
 from pages.parts.choice import assign
-from pages.parts.exports import offer_downloads
+from pages.parts.exports import offer_downloads, picture_config
 from pages.parts.models import all_runs, load_run
 from pages.parts.recipe import roles_recipe, show_recipe
 from pages.parts.screen import Active, Screen, active
-from pages.parts.settings import choice
 from pages.parts.unit_focus import draw_focus, draw_selection, select_units
 from ssah_core.figures import (
     QUANTITIES,
@@ -126,7 +125,8 @@ def draw_two_runs(screen: Screen, view: LayerView) -> None:
         choose_roles(screen.run)
     now = active(screen)
     other = load_run(view.beside)
-    roles = (now.roles, assign(other, choice(screen.run)))
+    chosen = now.choice
+    roles = (now.roles, assign(other, chosen.shares, chosen.tokens, chosen.kinds))
     limits = Limits.of(*roles)
     st.caption(
         f"{_ABOUT[view.view].partition('. ')[0].rstrip('.')}. Both have the same shares and scale."
@@ -165,7 +165,7 @@ def _figure(roles: Roles, view: LayerView, limits: Limits, focused: int | None) 
 def _draw_chart(now: Active, view: LayerView, figure: go.Figure) -> None:
     alt = _described(now.roles, view)
     if view.view == "Distribution":
-        st.plotly_chart(figure, key="distribution", alt=alt)
+        st.plotly_chart(figure, key="distribution", alt=alt, config=picture_config(view.view))
         return
     key = f"chart {view.view} {view.kind} {view.layer}"
 
@@ -173,7 +173,14 @@ def _draw_chart(now: Active, view: LayerView, figure: go.Figure) -> None:
         boxes = st.session_state[key]["selection"]["box"]
         select_units(now.roles, [unit for box in boxes for unit in _under(now.roles, view, box)])
 
-    st.plotly_chart(figure, key=key, on_select=chosen, selection_mode="box", alt=alt)
+    st.plotly_chart(
+        figure,
+        key=key,
+        on_select=chosen,
+        selection_mode="box",
+        alt=alt,
+        config=picture_config(view.view),
+    )
 
 
 def _under(roles: Roles, view: LayerView, box: dict[str, list[float]]) -> list[int]:

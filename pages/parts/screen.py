@@ -17,8 +17,10 @@ from pages.parts.places import BUILT_IN, model_folders
 from pages.parts.sidebar import draw_sidebar
 from ssah_core.ablation import Ablation
 from ssah_core.errors import ModelError, SsahError
+from ssah_core.models.anatomy import Kinds
 from ssah_core.roles import Roles
 from ssah_core.runs import Run
+from ssah_core.scoring.scores import Tokens
 
 _TIGHT = """<style>
 .stMainBlockContainer {padding: 3.5rem clamp(1rem, 4vw, 3rem) 4rem}
@@ -94,11 +96,19 @@ def active(screen: Screen) -> Active:
     """What is switched off now; says it in the sidebar. Call after the widgets that choose it."""
     assert screen.run is not None
     chosen = settings.choice(screen.run)
-    roles = assign(screen.run, chosen)
+    roles = _roles(str(screen.run.folder), chosen.shares, chosen.tokens, chosen.kinds, screen.run)
     cut = build_ablation(roles, chosen)
     setting = describe(screen.run, chosen, cut)
     screen.switched_off.text(setting.label)
     return Active(chosen, roles, cut, setting)
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _roles(
+    folder: str, shares: tuple[float, float, float], tokens: Tokens, kinds: Kinds, _run: Run
+) -> Roles:
+    """Roles of a run; a large model's take a tenth of a second, and every click asks for them."""
+    return assign(_run, shares, tokens, kinds)
 
 
 def _offer_link(asked: Mapping[str, list[str]], model: OpenModel, run_name: str) -> None:
