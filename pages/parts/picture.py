@@ -17,18 +17,21 @@ _ALT = (
 )
 
 
+_INK = {"light": "#1B2430", "dark": "#E8ECF1"}  # the theme's text colours
+
+
 def draw_picture() -> None:
-    """Draw the picture; it takes its text colour from the page, light or dark."""
-    st.html(_svg())
+    """Draw the picture in the ink of the page, light or dark."""
+    theme = st.context.theme.type or "light"
+    st.image(_svg(_INK[theme]), width="stretch", alt=_ALT)
 
 
-def _svg() -> str:
+def _svg(ink: str) -> str:
     generator = random.Random(3)
     roles = generator.choices(ROLES, [_SPREAD[role] for role in ROLES], k=_LAYERS * _UNITS)
     parts = [
-        f'<svg viewBox="0 0 900 250" role="img" aria-label="{_ALT}" '
-        'style="width:100%;max-width:980px;height:auto;display:block;margin:auto" '
-        'xmlns="http://www.w3.org/2000/svg" font-family="inherit" fill="currentColor">'
+        '<svg viewBox="0 0 900 250" width="900" height="250" xmlns="http://www.w3.org/2000/svg" '
+        f'font-family="sans-serif" fill="{ink}" color="{ink}">'
     ]
     parts.append(_text(78, 118, "a harmful", "middle") + _text(78, 140, "request", "middle"))
     parts.append(_arrow(132, 125, 178, 125))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import streamlit as st
@@ -144,9 +144,3 @@ def _place(run_name: str, run: Run) -> str:
         return run_name
     folder: Path = run.folder.absolute()
     return str(folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder)
-
-
-def units_text(names: Sequence[str]) -> str:
-    """Unit names for people: the first few, and how many more."""
-    shown = ", ".join(names[:6])
-    return shown + (f" and {len(names) - 6:,} more" if len(names) > 6 else "")

@@ -94,7 +94,6 @@ def _pick_prompts(attribute: str) -> PromptSet | None:
         "From", [*built_in, _OWN_FILE], key=f"source {attribute}", label_visibility="collapsed"
     )
     try:
-        limit = None
         if source != _OWN_FILE:
             return load_prompts(source)
         file = st.file_uploader(
@@ -109,14 +108,14 @@ def _pick_prompts(attribute: str) -> PromptSet | None:
         )
         if file is None:
             return None
-        return _read_file(file.name, file.getvalue(), where.strip(), limit)
+        return _read_file(file.name, file.getvalue(), where.strip())
     except SsahError as error:
         show_error(error)
         return None
 
 
 @st.cache_data(show_spinner="Reading the file.", max_entries=8)
-def _read_file(name: str, content: bytes, where: str, limit: int | None) -> PromptSet:
+def _read_file(name: str, content: bytes, where: str) -> PromptSet:
     """Read an uploaded file as `load_prompts` does, under its own name."""
     if where and "=" not in where:
         raise PromptError(f"'{where}' is not COLUMN=VALUE; write for example label=unsafe.")
@@ -127,7 +126,7 @@ def _read_file(name: str, content: bytes, where: str, limit: int | None) -> Prom
         path = Path(folder) / f"{digest}{suffix}"
         path.write_bytes(content)
         try:
-            found = load_prompts(path, where={column: value} if where else None, limit=limit)
+            found = load_prompts(path, where={column: value} if where else None)
         except PromptError as error:
             raise PromptError(str(error).replace(str(path), name)) from error
     return PromptSet(name, found.prompts, found.notices)

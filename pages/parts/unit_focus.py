@@ -8,7 +8,6 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.errors import show_error
-from pages.parts.recipe import units_text
 from pages.parts.screen import Active
 from pages.parts.settings import set_units
 from ssah_core.ablation import Ablation
@@ -39,7 +38,7 @@ def draw_selection(now: Active) -> None:
     ]
     with st.container(border=True, key="selection"):
         st.markdown(f"**{len(names):,} units selected**: {', '.join(counts)}.")
-        st.caption(units_text(names))
+        st.caption(_listed(names))
         with st.container(horizontal=True, gap="small"):
             _buttons(now, names, "selection")
             st.button("Forget the selection", on_click=_forget, type="tertiary")
@@ -163,3 +162,9 @@ def _focus(name: str) -> None:
 
 def _forget() -> None:
     st.session_state[_SELECTED] = []
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    shown = ", ".join(names[:6])
+    return shown + (f" and {len(names) - 6:,} more" if len(names) > 6 else "")
