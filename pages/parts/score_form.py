@@ -18,10 +18,12 @@ from pages.parts.score_job import start_scoring
 from pages.parts.screen import Screen
 from ssah_core.errors import PromptError, SsahError
 from ssah_core.organism.world import SPLITS
+from ssah_core.prompts.fitting import fitting
 from ssah_core.prompts.reading import PromptSet, load_prompts
 from ssah_core.prompts.rendering import prompt_text
 from ssah_core.run_list import run_folder
 from ssah_core.scoring.estimate import estimate
+from ssah_core.scoring.score import REPLY_TOKENS
 from ssah_core.storage import check_free
 
 _OWN_FILE = "A file of my own"
@@ -81,11 +83,19 @@ def draw_form(screen: Screen) -> None:
         if wants_estimate:
             _say_estimate(request)
         if wants_start:
-            check_free(request.folder)
+            _check(request)
             start_scoring(request)
             st.rerun()
     except SsahError as error:
         show_error(error)
+
+
+def _check(request: ScoreRequest) -> None:
+    """Find what is wrong before the form is gone."""
+    check_free(request.folder)
+    with leased(request.model) as model:
+        for prompts in (request.safety, request.utility):
+            fitting(model, prompts, reply_tokens=REPLY_TOKENS, skip_too_long=request.skip_too_long)
 
 
 def _pick_prompts(attribute: str) -> PromptSet | None:

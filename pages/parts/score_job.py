@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.parts.errors import plain
+from pages.parts.errors import plain, show_error
 from pages.parts.jobs import Job, jobs
 from pages.parts.models import slot
-from ssah_core.errors import ModelError
+from pages.parts.places import address_of
+from ssah_core.errors import ModelError, SsahError
 from ssah_core.roles import assign_roles
 from ssah_core.runs import create_run, save_roles
 from ssah_core.scoring.score import score
@@ -43,7 +44,9 @@ def start_scoring(request: ScoreRequest) -> None:
         save_roles(run, assign_roles(scores, **_USUAL_SHARES))
         return request.name
 
-    jobs().start(request.name, f"Scoring {request.model}", work, lambda: start_scoring(request))
+    jobs().start(
+        request.name, f"Scoring {address_of(request.model)}", work, lambda: start_scoring(request)
+    )
 
 
 def draw_job() -> bool:
@@ -96,9 +99,16 @@ def _draw_end(job: Job) -> None:
     else:
         st.info("Stopped. What was done is kept: it can go on from there.")
     with st.container(horizontal=True, gap="small"):
-        st.button("Go on", type="primary", on_click=job.again)
+        st.button("Go on", type="primary", on_click=_go_on, args=(job,))
         st.button("Back to the form", on_click=jobs().forget)
 
 
 def _open(name: str) -> None:
     st.session_state["run"] = name
+
+
+def _go_on(job: Job) -> None:
+    try:
+        job.again()
+    except SsahError as error:  # somebody else was faster
+        show_error(error)
