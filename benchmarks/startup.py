@@ -65,7 +65,7 @@ def _until_usable(page) -> float:  # type: ignore[no-untyped-def]
     try:
         _wait_for_server(f"http://127.0.0.1:{port}/_stcore/health")
         page.goto(f"http://127.0.0.1:{port}/")
-        page.wait_for_selector("[data-testid=stChatInputTextArea]:not([disabled])", timeout=120_000)
+        page.wait_for_selector(".st-key-demo-1 button:not([disabled])", timeout=120_000)
         return time.perf_counter() - start
     finally:
         page.close()

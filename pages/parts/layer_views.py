@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -14,7 +13,8 @@ from pages.parts.exports import offer_downloads, picture_config
 from pages.parts.models import all_runs, load_run
 from pages.parts.recipe import roles_recipe, show_recipe
 from pages.parts.screen import Active, Screen, active
-from pages.parts.unit_focus import draw_focus, draw_selection, select_units
+from pages.parts.settings import VIEWS
+from pages.parts.unit_focus import draw_focus, draw_selection, is_unit, select_units
 from ssah_core.figures import (
     QUANTITIES,
     SCORE_NAMES,
@@ -31,11 +31,9 @@ from ssah_core.figures import (
 from ssah_core.models.anatomy import Kind, Site
 from ssah_core.roles import Roles
 
-View = Literal["Distribution", "Heatmap", "Scores", "One layer"]
-_VIEWS: tuple[View, ...] = ("Distribution", "Heatmap", "Scores", "One layer")
 _NOTHING = "nothing"
 _KIND_NAMES = {"mlp": "MLP channels", "attn": "Attention heads"}
-_ABOUT: dict[View, str] = {
+_ABOUT: dict[str, str] = {
     "Distribution": "How the units of each layer divide among the four roles.",
     "Heatmap": "Every layer a row. Drag a box to choose units.",
     "Scores": "Every unit by its two scores. The dashed lines are the cut lines of the roles. Drag a box "
@@ -48,7 +46,7 @@ _ABOUT: dict[View, str] = {
 class LayerView:
     """What the Layers screen shows; `beside` names a second run."""
 
-    view: View
+    view: str
     kind: Kind
     quantity: Quantity
     layer: int
@@ -59,13 +57,11 @@ def pick_view(screen: Screen) -> LayerView:
     """Draw the choices at the top of the screen."""
     assert screen.run is not None
     state = st.session_state
-    usual = {"view": _VIEWS[0], "kind": "mlp", "quantity": "role", "layer": 0, "beside": _NOTHING}
-    for key, value in usual.items():
-        state[key] = state.get(key, value)
+    state["beside"] = state.get("beside", _NOTHING)
     last = screen.run.scores.anatomy.layers - 1
     state["layer"] = min(state["layer"], last)
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        st.segmented_control("View", _VIEWS, key="view", required=True)
+        st.segmented_control("View", VIEWS, key="view", required=True)
         st.segmented_control(
             "Units", list(_KIND_NAMES), key="kind", format_func=_KIND_NAMES.get, required=True
         )
@@ -197,8 +193,8 @@ def _site(roles: Roles, view: LayerView) -> Site:
 
 
 def _focused(roles: Roles) -> int | None:
-    name = st.session_state.get("unit")
-    return roles.scores.anatomy.index_of(name) if name else None
+    name = st.session_state["unit"].strip()
+    return roles.scores.anatomy.index_of(name) if is_unit(roles, name) else None
 
 
 def _described(roles: Roles, view: LayerView) -> str:

@@ -15,6 +15,7 @@ import streamlit as st
 from pages.parts.choice import Choice
 from ssah_core.ablation import FILLS
 from ssah_core.errors import AblationError
+from ssah_core.figures import QUANTITIES
 from ssah_core.models.anatomy import Anatomy
 from ssah_core.roles import DEFAULT_KINDS, DEFAULT_TOKENS, KIND_CHOICES, ROLES, Role
 from ssah_core.runs import Run
@@ -22,6 +23,7 @@ from ssah_core.scoring.scores import TOKEN_CHOICES
 
 SHARED_ROLES: tuple[Role, ...] = ("ESU", "EUU", "RU")  # CU is what they leave
 CONTROLS = ("size", "layer")
+VIEWS = ("Distribution", "Heatmap", "Scores", "One layer")
 _FALLBACK_SHARES: dict[Role, float] = {"ESU": 0.08, "EUU": 0.10, "RU": 0.15}
 _PLAIN: dict[str, Any] = {
     "roles": [],
@@ -33,11 +35,15 @@ _PLAIN: dict[str, Any] = {
     "fill": FILLS[0],
     "added": [],
     "spared": [],
+    # What the Layers screen shows.
+    "view": VIEWS[0],
+    "kind": "mlp",
+    "quantity": QUANTITIES[0],
+    "layer": 0,
+    "unit": "",
 }
 _OF_RUN = ("share_ESU", "share_EUU", "share_RU", "tokens", "kinds", "layers")
 _MOST_UNITS_IN_LINK = 40
-# What single screens keep in the address by themselves.
-_OF_PAGES = ("kind", "quantity", "layer", "unit", "beside", "term")
 _LINK = "link"
 _SETTINGS_OF = "settings_of"
 
@@ -53,7 +59,7 @@ def restore(run: Run) -> None:
         for key in _OF_RUN:
             state[key] = usual[key]
         if _SETTINGS_OF in state:  # single units belong to the run that they were chosen in
-            state["added"], state["spared"] = [], []
+            state.update(added=[], spared=[], unit="")
         state[_SETTINGS_OF] = str(run.folder)
     for key, value in usual.items():
         state[key] = state.get(key, value)
@@ -83,8 +89,6 @@ def publish(model: str, run_name: str, run: Run) -> None:
         if now != value and not (units and len(now) > _MOST_UNITS_IN_LINK):
             many = isinstance(now, (list, tuple))
             query[key] = [str(part) for part in now] if many else str(now)
-    kept = {key: st.query_params.get_all(key) for key in st.query_params if key in _OF_PAGES}
-    query |= kept
     st.query_params.from_dict(query)
 
 
@@ -149,6 +153,11 @@ def _read_link(asked: Mapping[str, list[str]], anatomy: Anatomy) -> dict[str, An
         "tokens": lambda words: _one_of(words[0], TOKEN_CHOICES),
         "kinds": lambda words: _one_of(words[0], KIND_CHOICES),
         "layers": lambda words: _range(words, anatomy.layers - 1),
+        "view": lambda words: _one_of(words[0], VIEWS),
+        "kind": lambda words: _one_of(words[0], ("mlp", "attn")),
+        "quantity": lambda words: _one_of(words[0], QUANTITIES),
+        "layer": lambda words: _whole(words[0], 0, anatomy.layers - 1),
+        "unit": lambda words: _units(words[:1], anatomy)[0],
         "added": lambda words: _units(words, anatomy),
         "spared": lambda words: _units(words, anatomy),
         **{f"share_{role}": lambda words: _percent(words[0]) for role in SHARED_ROLES},

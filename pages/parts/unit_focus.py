@@ -28,7 +28,7 @@ def select_units(roles: Roles, units: Sequence[int]) -> None:
 def draw_selection(now: Active) -> None:
     """Draw the selected units with what can be done to them."""
     names: list[str] = st.session_state.get(_SELECTED) or []
-    names = [name for name in names if _known(now.roles, name)]
+    names = [name for name in names if is_unit(now.roles, name)]
     if not names:
         return
     roles = now.roles
@@ -55,7 +55,6 @@ def draw_selection(now: Active) -> None:
 def draw_focus(now: Active) -> None:
     """Draw the search for one unit, and its scores, ranks and neighbours."""
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        st.session_state["unit"] = st.session_state.get("unit", "")
         name = st.text_input(
             "Find a unit by its name", key="unit", placeholder="L3.mlp.17 or L0.attn.2", width=260
         ).strip()
@@ -148,7 +147,8 @@ def _rows(roles: Roles, units: Sequence[int]) -> pd.DataFrame:
     )
 
 
-def _known(roles: Roles, name: str) -> bool:
+def is_unit(roles: Roles, name: str) -> bool:
+    """Whether the model of these roles has a unit of this name."""
     try:
         roles.scores.anatomy.index_of(name)
     except AblationError:
