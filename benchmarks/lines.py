@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from benchmarks.measure import Line, median_ratio, seconds
-from benchmarks.subjects import SMOKE, Size, long_prompts, random_llama
-from ssah_core import Ablation, Model, generate, load_model, open_run
+from benchmarks.subjects import SMOKE, Size, large_scores, long_prompts, random_llama
+from ssah_core import Ablation, Model, assign_roles, generate, load_model, open_run
+from ssah_core.figures import Limits, layer_heatmap, score_plane
 from ssah_core.models.taps import Taps
 from ssah_core.prompts.batching import Batch, group_by_length, pad_batch
 from ssah_core.prompts.rendering import render_prompt
@@ -121,6 +122,27 @@ def changed_ablation(model: Model, prompt: str, size: Size) -> Line:
     )
 
 
+def figures(size: Size) -> Line:
+    """The largest figures of the Layers screen for a model of Llama-2-7B's size: roles, heatmap, plane."""
+    scores = large_scores(size)
+
+    def build() -> None:
+        roles = assign_roles(scores, 0.013, 0.133, 0.148)
+        limits = Limits.of(roles)
+        for figure in (
+            layer_heatmap(roles, "mlp", "role", limits),
+            score_plane(roles, "mlp", limits),
+        ):
+            sent.append(len(figure.to_json()))
+
+    sent: list[int] = []
+    seconds(build)
+    taken = statistics.median(seconds(build) for _ in range(size.rounds))
+    name = f"roles, heatmap and plane of {scores.anatomy.units:,} units"
+    detail = f"{max(sent) / 1e6:.2f} MB at most on the wire, {size.rounds} rounds"
+    return Line(name, 1000 * taken, "ms", 500.0, detail)
+
+
 def memory(size: Size) -> Line:
     """Peak memory of scoring 10 times the prompts against once, each time in a process of its own.
 
@@ -164,7 +186,7 @@ def all_lines(size: Size, device: str) -> list[Line]:
     lines.append(reply_pair(large, question, large_cut, size, 1.9))
     lines += [changed_ablation(organism, question, size), changed_ablation(large, question, size)]
     if device == "cpu":
-        lines.append(memory(size))
+        lines += [figures(size), memory(size)]
     return lines
 
 

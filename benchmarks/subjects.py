@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ssah_core import Model, PromptSet, load_model, load_prompts
+from ssah_core.models.anatomy import Anatomy, Site
 from ssah_core.models.loading import wrap
 from ssah_core.prompts.reading import Prompt
+from ssah_core.scoring.moments import Moments
+from ssah_core.scoring.scores import Scores, TokenMoments
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,29 @@ def random_llama(size: Size, device: str) -> Model:
     )
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     return wrap(network.to(device, dtype).eval(), organism.tokenizer, name=f"{size.layers} layers")
+
+
+def large_scores(size: Size) -> Scores:
+    """Made-up scores of a model as large as Llama-2-7B (FULL): 32 layers of 32 heads and 11,008 channels."""
+    layers, heads, width, channels = (32, 32, 128, 11_008) if size is FULL else (2, 4, 8, 600)
+    sites, offset = [], 0
+    for layer in range(layers):
+        sites.append(Site(layer, "attn", f"{layer}.o", heads, width, offset))
+        sites.append(Site(layer, "mlp", f"{layer}.down", channels, 1, offset + heads))
+        offset += heads + channels
+    anatomy = Anatomy(tuple(sites))
+    generator = np.random.default_rng(0)
+
+    def moments() -> TokenMoments:
+        parts = [
+            Moments(5, np.zeros(anatomy.channels), generator.lognormal(size=anatomy.channels))
+            for _ in range(2)
+        ]
+        return TokenMoments(*parts)
+
+    nothing = PromptSet("made up", (Prompt("a", "b"),))
+    ones = np.ones(anatomy.channels)
+    return Scores("made up", "", anatomy, ones, moments(), moments(), nothing, nothing)
 
 
 def long_prompts(count: int) -> PromptSet:
