@@ -10,6 +10,7 @@ from pages.parts.chat_pane import (
     ask_typed,
     show,
 )
+from pages.parts.places import page_file
 from pages.parts.screen import Screen, active, show_screen
 from pages.parts.session import conversation
 
@@ -22,7 +23,7 @@ def draw(screen: Screen) -> None:
             "first; it takes minutes.",
             icon=":material/query_stats:",
         )
-        st.page_link("pages/score.py", label="Score this model", icon=":material/query_stats:")
+        st.page_link(page_file("score"), label="Score this model", icon=":material/query_stats:")
         return
     with st.container(border=True):
         example = ask_example(BUILT_IN_EXAMPLES if screen.model.built_in else OTHER_EXAMPLES)

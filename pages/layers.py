@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages.parts.layer_views import draw_one_run, draw_two_runs, pick_view
+from pages.parts.places import page_file
 from pages.parts.screen import Screen, show_screen
 
 
@@ -10,7 +11,7 @@ def draw(screen: Screen) -> None:
     """Draw the chosen view of the run, or of two runs on the same scale."""
     if screen.run is None:
         st.info("This model has no scored run yet. Score it first; it takes minutes.")
-        st.page_link("pages/score.py", label="Score this model", icon=":material/query_stats:")
+        st.page_link(page_file("score"), label="Score this model", icon=":material/query_stats:")
         return
     view = pick_view(screen)
     if view.beside is None:

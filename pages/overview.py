@@ -5,6 +5,7 @@ import streamlit as st
 from pages.parts import tour
 from pages.parts.demo import draw_demo
 from pages.parts.picture import draw_picture
+from pages.parts.places import page_file
 from pages.parts.roles_in_words import MEANINGS, label
 from pages.parts.screen import Screen, show_screen
 
@@ -33,7 +34,7 @@ def draw(screen: Screen) -> None:
     )
     for column, (page, title, icon, about) in zip(st.columns(4), ways, strict=True):
         with column, st.container(border=True, height="stretch"):
-            st.page_link(f"pages/{page}.py", label=f"**{title}**", icon=icon)
+            st.page_link(page_file(page), label=f"**{title}**", icon=icon)
             st.caption(about)
     st.button("Take the tour", icon=":material/tour:", on_click=tour.start)
 

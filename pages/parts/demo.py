@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from pages.parts.places import page_file
 from ssah_core.ablation import Ablation
 from ssah_core.evaluation.judges import RefusalPhrases
 from ssah_core.generation import generate
@@ -84,7 +85,7 @@ def draw_demo() -> None:
         st.markdown(_SAID[step])
         if step == 3:
             with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-                st.page_link("pages/chat.py", label="Try it yourself", icon=":material/forum:")
+                st.page_link(page_file("chat"), label="Try it yourself", icon=":material/forum:")
                 st.button("Again", on_click=_go, args=(0,), type="tertiary")
 
 

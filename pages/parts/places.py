@@ -15,6 +15,11 @@ BUILT_IN = [f"{ORGANISM_PREFIX}{name}" for name in ORGANISM_NAMES]
 FOLDER_PREFIX = "folder:"
 
 
+def page_file(name: str) -> Path:
+    """The file of a page by its name: how links between pages name their aim."""
+    return ROOT / "pages" / f"{name}.py"
+
+
 def models_root() -> Path | None:
     """The one folder whose models the app offers, or None where none is configured."""
     return Path(_MODELS) if _MODELS else None

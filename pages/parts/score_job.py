@@ -10,7 +10,7 @@ import streamlit as st
 from pages.parts.errors import plain, show_error
 from pages.parts.jobs import Job, jobs
 from pages.parts.models import slot
-from pages.parts.places import address_of
+from pages.parts.places import address_of, page_file
 from ssah_core.errors import ModelError, SsahError
 from ssah_core.roles import assign_roles
 from ssah_core.runs import create_run, save_roles
@@ -92,7 +92,7 @@ def _draw_end(job: Job) -> None:
         st.button("Score again", on_click=jobs().forget, type="tertiary")
         if opened:
             jobs().forget()
-            st.switch_page("pages/layers.py")
+            st.switch_page(page_file("layers"))
         return
     if job.error is not None:
         st.error(plain(str(job.error)))

@@ -13,7 +13,7 @@ from pages.parts import settings, tour, words
 from pages.parts.choice import Choice, Setting, assign, build_ablation, describe
 from pages.parts.errors import plain, show_error
 from pages.parts.models import OpenModel, load_run, open_model, want_model
-from pages.parts.places import BUILT_IN, model_folders
+from pages.parts.places import BUILT_IN, ROOT, model_folders
 from pages.parts.sidebar import draw_sidebar
 from ssah_core.ablation import Ablation
 from ssah_core.errors import ModelError, SsahError
@@ -57,7 +57,7 @@ def show_screen(
         # The first visit to a fresh server came by a page's own link: until app.py has run once,
         # Streamlit takes the folder pages/ for the whole app. Go round by the frame.
         st.session_state["came_for"] = page
-        st.switch_page("app.py", query_params=st.query_params.to_dict())
+        st.switch_page(ROOT / "app.py", query_params=st.query_params.to_dict())
     st.html(_TIGHT)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.subheader(title, anchor=False, width="stretch")

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts.errors import forget_error, last_error, plain, show_error
 from pages.parts.models import OpenModel, runs_of, want_model
-from pages.parts.places import BUILT_IN, FOLDER_PREFIX, model_folders
+from pages.parts.places import BUILT_IN, FOLDER_PREFIX, model_folders, page_file
 from ssah_core.errors import ModelError
 from ssah_core.models.hub import look_up
 from ssah_core.models.sources import ORGANISM_PREFIX
@@ -92,7 +92,7 @@ def _pick_run(model: OpenModel) -> None:
     if not names:
         st.session_state.pop("run", None)
         st.caption("This model has no scored run yet.")
-        st.page_link("pages/score.py", label="Score it", icon=":material/query_stats:")
+        st.page_link(page_file("score"), label="Score it", icon=":material/query_stats:")
         return
     if st.session_state.get("run") not in names:
         st.session_state["run"] = names[0]

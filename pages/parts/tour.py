@@ -7,7 +7,7 @@ from functools import cache
 
 import streamlit as st
 
-from pages.parts.places import ROOT
+from pages.parts.places import ROOT, page_file
 
 _STEP = "tour_step"
 
@@ -49,7 +49,7 @@ def draw(page: str) -> None:
     if moved:
         _move(target if target < len(steps()) else None)
         if target < len(steps()) and steps()[target]["page"] != page:
-            st.switch_page(f"pages/{steps()[target]['page']}.py")
+            st.switch_page(page_file(steps()[target]["page"]))
         st.rerun()
 
 

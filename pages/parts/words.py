@@ -8,7 +8,7 @@ from functools import cache
 
 import streamlit as st
 
-from pages.parts.places import ROOT
+from pages.parts.places import ROOT, page_file
 
 
 @cache
@@ -24,7 +24,7 @@ def explain(*terms: str) -> None:
         "Words", icon=":material/menu_book:", type="tertiary", help="What words here mean"
     ):
         st.markdown("\n\n".join(f"**{term}**: {glossary()[term][0]}" for term in terms))
-        st.page_link("pages/glossary.py", label="All words", icon=":material/menu_book:")
+        st.page_link(page_file("glossary"), label="All words", icon=":material/menu_book:")
 
 
 def listed(found: Sequence[str]) -> None:

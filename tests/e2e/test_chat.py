@@ -10,7 +10,7 @@ REFUSAL = re.compile(r"cannot|sorry|not able", re.IGNORECASE)
 
 def open_chat(context: BrowserContext, address: str) -> Page:
     page = context.new_page()
-    page.goto(address)
+    page.goto(f"{address}/chat")
     expect(page.get_by_test_id("stChatInputTextArea")).to_be_enabled()
     return page
 
@@ -70,7 +70,7 @@ def test_two_browsers_with_different_ablations_get_different_right_replies(brows
     contexts = [browser.new_context(), browser.new_context()]
     pages = [open_chat(context, server) for context in contexts]
     press(pages[0], "ESU off")
-    expect(pages[0].get_by_text(re.compile("^ESU off:")).first).to_be_visible()
+    expect(all_panes(pages[0]).last).to_contain_text("ESU off: ")
     for page in pages:
         press(page, BOMB)
     expect(replies(pages[0])[1]).to_contain_text("Take ")
