@@ -8,8 +8,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -95,6 +95,12 @@ def slow_server(tmp_path_factory) -> Iterator[str]:
     script = Path(__file__).with_name("slow_app.py")
     with running_app(script, tmp_path_factory.mktemp("slow") / "log.txt") as address:
         yield address
+
+
+@pytest.fixture
+def serve(tmp_path) -> Callable[[], AbstractContextManager[str]]:
+    """Serves the app once more, with the environment as it is then; gives its address."""
+    return lambda: running_app(ROOT / "app.py", tmp_path / "server.txt")
 
 
 @pytest.fixture
