@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,23 +89,31 @@ def decode(
     ended = [False] * rows
     for index in range(max_new_tokens):
         ended = [over or stopped for over, stopped in zip(ended, stops.stopped(), strict=True)]
-        if all(ended):
+        writing.drop({row for row in range(rows) if ended[row]})
+        if not writing.rows:
             return
         scores = writing.next_scores()
-        probabilities = scores.softmax(-1).cpu().numpy() if index == 0 else None
-        chosen = scores.argmax(-1).tolist()
-        for row, drawer in drawers.items():
-            chosen[row] = drawer.draw(scores[row])
-        tokens = tuple(None if over else token for over, token in zip(ended, chosen, strict=True))
-        ended = [over or token in ends for over, token in zip(ended, chosen, strict=True)]
+        probabilities = None
+        if index == 0:  # a row that was stopped before it began has none
+            probabilities = np.full((rows, scores.shape[-1]), np.nan, dtype=np.float32)
+            probabilities[writing.rows] = scores.softmax(-1).cpu().numpy()
+        chosen = dict(zip(writing.rows, scores.argmax(-1).tolist(), strict=True))
+        for row in drawers.keys() & chosen.keys():
+            chosen[row] = drawers[row].draw(scores[writing.rows.index(row)])
+        tokens = tuple(chosen.get(row) for row in range(rows))
+        ended = [over or token in ends for over, token in zip(ended, tokens, strict=True)]
         yield Decoded(index, tokens, tuple(ended), probabilities)
-        writing.append(chosen)
+        writing.append(list(chosen.values()))
 
 
 class _Writing:
-    """A batch being written: what stands so far, and the keys and values of its past."""
+    """A batch being written: what stands so far, and the keys and values of its past.
+
+    `rows` are the rows still in it, by their place among the prompts.
+    """
 
     def __init__(self, model: Model, prompts: Sequence[Sequence[int]], scale: Scale | None) -> None:
+        self.rows = list(range(len(prompts)))
         self._model, self._scale = model, scale
         self._token_ids, self._mask = _pad_left(prompts, model.device)
         # As transformers' own generate: sliding windows and the like come from the configuration.
@@ -142,6 +150,19 @@ class _Writing:
             self._scale.check_fired()
         self._begun, self._cache = True, output.past_key_values
         return output.logits[:, -1].float()
+
+    def drop(self, ended: Set[int]) -> None:
+        """Take rows out of the batch: they cost no more."""
+        left = [place for place, row in enumerate(self.rows) if row not in ended]
+        if len(left) == len(self.rows):
+            return
+        self.rows = [self.rows[place] for place in left]
+        kept = torch.tensor(left, dtype=torch.long, device=self._token_ids.device)
+        self._token_ids, self._mask = self._token_ids[kept], self._mask[kept]
+        if self._begun:
+            self._cache.batch_select_indices(kept)
+        if self._scale is not None:
+            self._scale = self._scale.of_rows(kept)
 
     def append(self, tokens: Sequence[int]) -> None:
         """Write one token at the end of every row."""

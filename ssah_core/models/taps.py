@@ -114,6 +114,16 @@ class Scale:
             scaled += fill
         return scaled.reshape(x.shape)
 
+    def of_rows(self, rows: torch.Tensor) -> Scale:
+        """The instruction for some of the rows; `rows` is int64 [n]."""
+
+        def some(by_row: torch.Tensor) -> torch.Tensor:
+            return by_row if by_row.shape[0] == 1 else by_row[rows.to(by_row.device)]
+
+        factors = {site: some(factor) for site, factor in self.factors.items()}
+        fills = {site: some(fill) for site, fill in self.fills.items()}
+        return Scale(factors, fills, self.names)
+
     def _rows_first(self, x: torch.Tensor, rows: int) -> torch.Tensor:
         if (x.dim() == 3 and x.shape[0] == rows) or rows == 1:
             return x if x.dim() == 3 else x.unsqueeze(0)

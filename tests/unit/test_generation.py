@@ -96,7 +96,7 @@ def test_rows_of_different_lengths_reply_as_if_alone(family):
 def test_a_reply_ends_at_the_end_token_and_its_neighbours_go_on():
     model = fresh_model()
     end = model.tokenizer.eos_token_id
-    script = iter([(100, 100), (end, 101), (102, 102), (103, end), (104, 104)])
+    script = iter([(100, 100), (end, 101), (102,), (end,)])  # a row that has ended costs no more
 
     def force(module, inputs, output):
         output[:, -1] = -100.0
@@ -390,3 +390,31 @@ def test_a_chat_that_does_not_fit_the_context_is_refused_at_the_call():
         generate(model, ["word"], max_new_tokens=CONTEXT - used + 1)
     with pytest.raises(PromptError, match="shorten the chat"):
         reply_all(model, ["word", "word " * 60], max_new_tokens=4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_that_end_early_change_nothing_for_those_that_go_on(family):
+    model = tiny_model(family)
+    cut = Ablation.units(model.anatomy, ["L0.mlp.1", "L1.attn.0"])
+    chats, cuts = ["hi", "a much longer question", "good day"], [cut, None, cut]
+    alone = [
+        tokens(generate(model, [chat], [one], max_new_tokens=8))
+        for chat, one in zip(chats, cuts, strict=True)
+    ]
+    stops, seen = Stops(3), []
+    for step in generate(model, chats, cuts, max_new_tokens=8, stops=stops):
+        seen.append(step)
+        if step.index == 1:
+            stops.stop(1)
+    assert tokens(seen, 0) == alone[0]
+    assert tokens(seen, 1) == alone[1][:2]
+    assert tokens(seen, 2) == alone[2]
+
+
+def test_a_row_stopped_before_it_began_has_no_probabilities():
+    stops = Stops(2)
+    stops.stop(0)
+    step = next(iter(generate(tiny_model(), ["a", "b"], max_new_tokens=2, stops=stops)))
+    assert step.tokens[0] is None
+    assert np.isnan(step.probabilities[0]).all()
+    assert step.probabilities[1].sum() == pytest.approx(1, abs=1e-5)
