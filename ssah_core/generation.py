@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from ssah_core.models.loading import Model
 from ssah_core.progress import CancelCheck, Report
 from ssah_core.prompts.rendering import Chat, render_prompt
 from ssah_core.scoring.replies import greedy_replies
+from ssah_core.scoring.resuming import Kept
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,41 @@ def reply_all(
 
     Raises as `generate`, and Cancelled when asked to stop.
     """
+    scale = compile_rows(model, [ablation])
     return greedy_replies(
         model,
         chats,
         max_new_tokens=max_new_tokens,
-        scale=compile_rows(model, [ablation]),
+        scale_of=lambda _: scale,
+        report=report,
+        cancelled=cancelled,
+    )
+
+
+def reply_each(
+    model: Model,
+    chats: Sequence[Chat],
+    ablations: Sequence[Ablation | None],
+    *,
+    max_new_tokens: int = 256,
+    kept: Kept[Mapping[int, str]] | None = None,
+    report: Report | None = None,
+    cancelled: CancelCheck | None = None,
+) -> list[str]:
+    """One greedy reply to each chat under its own ablation, many ablations in one batch; as `reply_all`.
+
+    `kept` are replies, by their place, that an earlier call with the same arguments has written.
+    """
+    if len(ablations) != len(chats):
+        raise OptionError(
+            f"There are {len(chats)} chats and {len(ablations)} ablations; give one for each chat."
+        )
+    return greedy_replies(
+        model,
+        chats,
+        max_new_tokens=max_new_tokens,
+        scale_of=lambda places: compile_rows(model, [ablations[place] for place in places]),
+        kept=kept,
         report=report,
         cancelled=cancelled,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ssah_core.models.decoding import Sampling, decode, end_tokens
 from ssah_core.models.loading import Model
@@ -12,6 +12,8 @@ from ssah_core.prompts.batching import group_by_length
 from ssah_core.prompts.rendering import Chat, Rendered, render_prompt
 from ssah_core.scoring.resuming import Kept, resumed_meter
 
+ScaleOf = Callable[[Sequence[int]], Scale | None]  # by the places of some chats
+
 _TOKENS_AT_ONCE = 8192  # prompt and reply tokens held in one batch's cache
 
 
@@ -20,12 +22,12 @@ def greedy_replies(
     chats: Sequence[Chat],
     *,
     max_new_tokens: int,
-    scale: Scale | None = None,
+    scale_of: ScaleOf | None = None,
     kept: Kept[Mapping[int, str]] | None = None,
     report: Report | None = None,
     cancelled: CancelCheck | None = None,
 ) -> list[str]:
-    """One greedy reply to every chat, in order; under `scale`, if one is given, which holds for all rows.
+    """One greedy reply to every chat, in order; `scale_of` gives the instruction for some of them.
 
     `kept` are replies, by their place, that an earlier call with the same chats has written; the batches
     stay the same, so the texts do too.
@@ -42,6 +44,7 @@ def greedy_replies(
     for group in group_by_length(lengths, _TOKENS_AT_ONCE):
         if all(row in written for row in group):
             continue
+        scale = None if scale_of is None else scale_of(group)
         texts = _replies_of(model, [prompts[row] for row in group], max_new_tokens, scale, meter)
         written = {**written, **dict(zip(group, texts, strict=True))}
         kept.keep(written)

@@ -11,7 +11,7 @@ from tiny_models import CONFIGS, CONTEXT, fresh_model, tiny_model, tiny_tokenize
 
 from ssah_core import Ablation, Stops, generate, reply_all
 from ssah_core.errors import AblationError, OptionError, PromptError
-from ssah_core.generation import _RowText
+from ssah_core.generation import _RowText, reply_each
 from ssah_core.models.loading import Model
 from ssah_core.prompts.rendering import render_prompt
 
@@ -125,6 +125,19 @@ def test_many_replies_keep_their_order():
     assert [text.replace("\ufffd", "") for text in together] == [
         text.replace("\ufffd", "") for text in alone
     ]
+
+
+def test_many_ablations_in_one_batch_reply_as_each_alone():
+    model = tiny_model()
+    cuts = [None, *(Ablation.units(model.anatomy, [f"L0.mlp.{n}", "L1.attn.0"]) for n in range(3))]
+    chats = ["one", "a longer one", "the longest of all of these", "x"]
+    alone = [
+        reply_all(model, [chat], cut, max_new_tokens=6)[0]
+        for chat, cut in zip(chats, cuts, strict=True)
+    ]
+    assert reply_each(model, chats, cuts, max_new_tokens=6) == alone
+    with pytest.raises(OptionError, match="one for each chat"):
+        reply_each(model, chats, cuts[:2], max_new_tokens=6)
 
 
 # Sampling
