@@ -12,9 +12,25 @@ import numpy as np
 import torch
 
 from benchmarks.measure import Line, median_ratio, seconds
-from benchmarks.subjects import SMOKE, Size, large_scores, long_prompts, random_llama
-from ssah_core import Ablation, Model, assign_roles, generate, load_model, open_run
+from benchmarks.subjects import (
+    SMOKE,
+    Size,
+    edited_weights,
+    large_scores,
+    long_prompts,
+    random_llama,
+)
+from ssah_core import (
+    Ablation,
+    Model,
+    assign_roles,
+    generate,
+    load_model,
+    load_prompts,
+    open_run,
+)
 from ssah_core.figures import Limits, layer_heatmap, score_plane
+from ssah_core.generation import reply_each
 from ssah_core.models.taps import Taps
 from ssah_core.prompts.batching import Batch, group_by_length, pad_batch
 from ssah_core.prompts.rendering import render_prompt
@@ -93,6 +109,51 @@ def reply_pair(model: Model, prompt: str, cut: Ablation, size: Size, limit: floa
     )
     name = f"pair of replies / one plain reply, {_size(model)}"
     return Line(name, ratio, "x", limit, f"{detail}, {length} tokens")
+
+
+def many_ablations(model: Model, size: Size) -> Line:
+    """16 ablations as rows of shared batches against one after the other with the weights edited.
+
+    Both write the same replies to 16 prompts under each ablation, at least 16 rows in a batch.
+    """
+    split = load_prompts("organism:test/harmless", limit=16)
+    prompts = [prompt.text for prompt in split.prompts]
+    like = organism_cut()
+    cuts = [Ablation.random_like(like, seed=seed) for seed in range(16)]
+    length = 12 if size is SMOKE else 24
+
+    def batched() -> None:
+        chats = [prompt for _ in cuts for prompt in prompts]
+        reply_each(model, chats, [cut for cut in cuts for _ in prompts], max_new_tokens=length)
+
+    def edited() -> None:
+        for cut in cuts:
+            with edited_weights(model, cut):
+                _plain_replies(model, prompts, length)
+
+    ratio, detail = median_ratio(batched, edited, size.rounds)
+    return Line(
+        f"16 ablations in shared batches / one by one, {_size(model)}", ratio, "x", 0.4, detail
+    )
+
+
+def _plain_replies(model: Model, prompts: list[str], length: int) -> None:
+    """transformers' own batched greedy replies."""
+    rendered = [render_prompt(model, prompt).prompt for prompt in prompts]
+    longest = max(map(len, rendered))
+    token_ids = torch.zeros((len(rendered), longest), dtype=torch.long, device=model.device)
+    mask = torch.zeros_like(token_ids)
+    for row, prompt in enumerate(rendered):
+        token_ids[row, longest - len(prompt) :] = torch.tensor(prompt)
+        mask[row, longest - len(prompt) :] = 1
+    with torch.inference_mode():
+        model.network.generate(
+            input_ids=token_ids,
+            attention_mask=mask,
+            max_new_tokens=length,
+            do_sample=False,
+            pad_token_id=model.tokenizer.pad_token_id,
+        )
 
 
 def changed_ablation(model: Model, prompt: str, size: Size) -> Line:
@@ -184,6 +245,7 @@ def all_lines(size: Size, device: str) -> list[Line]:
     lines = [scoring(large, size), idle_taps(large, size), idle_taps(organism, size)]
     lines.append(reply_pair(organism, question, organism_cut(), size, 1.35))
     lines.append(reply_pair(large, question, large_cut, size, 1.9))
+    lines.append(many_ablations(organism, size))
     lines += [changed_ablation(organism, question, size), changed_ablation(large, question, size)]
     if device == "cpu":
         lines += [figures(size), memory(size)]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ssah_core import Model, PromptSet, load_model, load_prompts
+from ssah_core import Ablation, Model, PromptSet, load_model, load_prompts
 from ssah_core.models.anatomy import Anatomy, Site
 from ssah_core.models.loading import wrap
 from ssah_core.prompts.reading import Prompt
@@ -72,6 +74,24 @@ def large_scores(size: Size) -> Scores:
     nothing = PromptSet("made up", (Prompt("a", "b"),))
     ones = np.ones(anatomy.channels)
     return Scores("made up", "", anatomy, ones, moments(), moments(), nothing, nothing)
+
+
+@contextmanager
+def edited_weights(model: Model, cut: Ablation) -> Iterator[None]:
+    """The reference that others do: the columns of the ablated units set to zero, then put back."""
+    kept = []
+    for site in model.anatomy.sites:
+        weight = model.network.get_submodule(site.module).weight
+        changed = np.repeat(cut.changed[site.slice], site.width)
+        kept.append((weight, weight.detach().clone()))
+        with torch.no_grad():
+            weight[:, torch.from_numpy(changed).to(weight.device)] = 0
+    try:
+        yield
+    finally:
+        for weight, old in kept:
+            with torch.no_grad():
+                weight.copy_(old)
 
 
 def long_prompts(count: int) -> PromptSet:

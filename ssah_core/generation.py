@@ -127,6 +127,7 @@ def reply_each(
         chats,
         max_new_tokens=max_new_tokens,
         scale_of=lambda places: compile_rows(model, [ablations[place] for place in places]),
+        stage="asking under every ablation",
         kept=kept,
         report=report,
         cancelled=cancelled,

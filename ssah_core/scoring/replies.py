@@ -23,6 +23,7 @@ def greedy_replies(
     *,
     max_new_tokens: int,
     scale_of: ScaleOf | None = None,
+    stage: str = "writing the model's own replies",
     kept: Kept[Mapping[int, str]] | None = None,
     report: Report | None = None,
     cancelled: CancelCheck | None = None,
@@ -34,12 +35,10 @@ def greedy_replies(
 
     Raises PromptError where a chat does not fit the context, Cancelled when asked to stop.
     """
-    prompts = [render_prompt(model, chat, room=max_new_tokens) for chat in chats]
+    prompts = _rendered(model, chats, max_new_tokens)
     kept = kept or Kept()
     written = kept.done or {}
-    meter = resumed_meter(
-        "writing the model's own replies", len(written), len(chats), "replies", report, cancelled
-    )
+    meter = resumed_meter(stage, len(written), len(chats), "replies", report, cancelled)
     lengths = [len(prompt) + max_new_tokens for prompt in prompts]
     for group in group_by_length(lengths, _TOKENS_AT_ONCE):
         if all(row in written for row in group):
@@ -50,6 +49,18 @@ def greedy_replies(
         kept.keep(written)
         meter.advance(len(group))
     return [written[row] for row in range(len(chats))]
+
+
+def _rendered(model: Model, chats: Sequence[Chat], room: int) -> list[Rendered]:
+    """Every chat as token ids; a study asks the same text under many ablations."""
+    known = {
+        chat: render_prompt(model, chat, room=room)
+        for chat in dict.fromkeys(chat for chat in chats if isinstance(chat, str))
+    }
+    return [
+        known[chat] if isinstance(chat, str) else render_prompt(model, chat, room=room)
+        for chat in chats
+    ]
 
 
 def _replies_of(

@@ -280,7 +280,7 @@ def test_missing_options_are_one_line_too():
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", ["models", "score", "roles", "chat", "organism train"])
+@pytest.mark.parametrize("command", ["models", "score", "roles", "chat", "study", "organism train"])
 def test_every_commands_help_shows_an_example(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([*command.split(), "--help"])

@@ -1,0 +1,72 @@
+"""Figures with how many cases they rest on and a 95% interval.
+
+Prompts about one thing are not independent, so rates are bootstrapped by subject where subjects are
+known, and by the Wilson score interval where every prompt stands for itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+_RESAMPLES = 1000
+_Z = 1.959964  # of a 95% interval
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure, its 95% interval, and how many cases it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def as_json(self) -> dict[str, float | int]:
+        """The figure as the command line prints it."""
+        return {
+            "value": round(self.value, 5),
+            "low": round(self.low, 5),
+            "high": round(self.high, 5),
+            "n": self.n,
+        }
+
+
+def wilson(hits: Sequence[bool]) -> Measured:
+    """A rate of independent cases, with the Wilson score interval."""
+    n = len(hits)
+    if n == 0:
+        return Measured(math.nan, math.nan, math.nan, 0)
+    rate = sum(hits) / n
+    middle = rate + _Z**2 / (2 * n)
+    spread = _Z * math.sqrt(rate * (1 - rate) / n + _Z**2 / (4 * n**2))
+    scale = 1 + _Z**2 / n
+    low, high = (middle - spread) / scale, (middle + spread) / scale
+    return Measured(rate, min(rate, max(0.0, low)), max(rate, min(1.0, high)), n)  # rounding aside
+
+
+def by_subject(values: Float64[np.ndarray, "draws cases"], subjects: Sequence[str]) -> Measured:
+    """The mean of some values, with a bootstrap interval that resamples subjects, and draws.
+
+    A row of `values` is one ablation (one for a role, several seeds for a random control), a column one
+    case; `subjects` says what each case is about. Deterministic.
+    """
+    draws, cases = values.shape
+    if cases == 0:
+        return Measured(math.nan, math.nan, math.nan, 0)
+    known = sorted(set(subjects))
+    place = {subject: index for index, subject in enumerate(known)}
+    member = np.zeros((cases, len(known)))
+    member[np.arange(cases), [place[subject] for subject in subjects]] = 1
+    sums, counts = values @ member, member.sum(axis=0)
+    generator = np.random.default_rng(0)
+    chosen = generator.integers(0, len(known), (_RESAMPLES, len(known)))
+    rows = generator.integers(0, draws, (_RESAMPLES, draws))
+    totals = np.stack([sums[r][:, c].mean(axis=0).sum() for r, c in zip(rows, chosen, strict=True)])
+    rates = totals / counts[chosen].sum(axis=1)
+    low, high = np.quantile(rates, [0.025, 0.975])
+    return Measured(float(values.mean()), float(low), float(high), cases)
