@@ -12,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from pages.parts import settings, tour, words
 from pages.parts.choice import Choice, Setting, assign, build_ablation, describe
 from pages.parts.errors import plain, show_error
-from pages.parts.models import OpenModel, load_run, open_model, want_model
+from pages.parts.models import OpenModel, all_runs, load_run, open_model, want_model
 from pages.parts.places import BUILT_IN, ROOT, model_folders
 from pages.parts.sidebar import draw_sidebar
 from ssah_core.ablation import Ablation
@@ -27,6 +27,8 @@ _TIGHT = """<style>
 [data-testid="stBottomBlockContainer"] {padding-left: clamp(1rem, 4vw, 3rem);
     padding-right: clamp(1rem, 4vw, 3rem)}
 </style>"""
+# In the dark the accent is light enough to be read as text; on a button of that colour white is not.
+_DARK = "<style>[data-testid='stBaseButton-primary'] * {color: #0B1018}</style>"
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def show_screen(
         # Streamlit takes the folder pages/ for the whole app. Go round by the frame.
         st.session_state["came_for"] = page
         st.switch_page(ROOT / "app.py", query_params=st.query_params.to_dict())
-    st.html(_TIGHT)
+    st.html(_TIGHT + (_DARK if st.context.theme.type == "dark" else ""))
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.subheader(title, anchor=False, width="stretch")
         words.explain(*terms)
@@ -83,8 +85,10 @@ def _draw(body: Callable[[Screen], None]) -> None:
         switched_off.text("Nothing off")
         body(Screen(model, None, None, switched_off))
         return
-    settings.restore(run)
-    _offer_link(asked, model, run_name)
+    elsewhere = _is_elsewhere(asked, model, run_name)
+    settings.restore(run, read_link=not elsewhere)
+    if elsewhere:
+        _offer_link(asked, model)
     screen = Screen(model, run_name, run, switched_off)
     with suppress(SsahError):  # the widgets that can mend it are drawn by the body, which says it
         active(screen)
@@ -111,30 +115,41 @@ def _roles(
     return assign(_run, shares, tokens, kinds)
 
 
-def _offer_link(asked: Mapping[str, list[str]], model: OpenModel, run_name: str) -> None:
-    """Where a link is for another model or run, ask for a click: a link opens nothing by itself."""
+def _is_elsewhere(asked: Mapping[str, list[str]], model: OpenModel, run_name: str) -> bool:
+    """Whether the link that began this session is for another model or run, and still waits."""
+    address, run = _aim(asked)
+    return settings.link_waits() and (
+        address not in ("", model.address) or run not in ("", run_name)
+    )
+
+
+def _aim(asked: Mapping[str, list[str]]) -> tuple[str, str]:
     address, run = (asked.get(key, [""])[0] for key in ("model", "run"))
-    other_model = bool(address) and address != model.address
-    if "link_done" in st.session_state or not (other_model or (run and run != run_name)):
-        return
-    known = address in (*BUILT_IN, *model_folders())
+    return address, run
+
+
+def _offer_link(asked: Mapping[str, list[str]], model: OpenModel) -> None:
+    """Ask for a click: a link opens nothing by itself."""
+    address, run = _aim(asked)
+    other_model = address not in ("", model.address)
+    offered = address in (*BUILT_IN, *model_folders())
     with st.container(border=True, key="link"):
         what = f"the model {address}" if other_model else f"the run {run}"
         st.markdown(
             f"The link that you followed is for {plain(what[:120])}, which is not shown here."
         )
         with st.container(horizontal=True, gap="small"):
-            if other_model and not known:
+            if other_model and not offered:
                 st.caption("It is not offered here; open it by its name in the sidebar.")
+            elif not other_model and run not in [known.name for known in all_runs()]:
+                st.caption("There is no such run here.")
             else:
                 st.button("Open it", type="primary", on_click=_follow, args=(address, run))
-            st.button("Stay here", on_click=_follow, args=(None, ""))
+            st.button("Stay here", on_click=settings.forget_link)
 
 
-def _follow(address: str | None, run: str) -> None:
-    st.session_state["link_done"] = True
-    if address is None:
-        return
-    want_model(address)
+def _follow(address: str, run: str) -> None:
+    if address:
+        want_model(address)
     if run:
         st.session_state["run"] = run

@@ -48,9 +48,10 @@ _LINK = "link"
 _SETTINGS_OF = "settings_of"
 
 
-def restore(run: Run) -> None:
+def restore(run: Run, *, read_link: bool) -> None:
     """Bring the settings to life for this drawing; call before any widget that has one of the keys.
 
+    `read_link` says that the link, if one waits, is for this model and run.
     Streamlit forgets the values of widgets that a page does not draw, unless they are assigned anew.
     """
     state = st.session_state
@@ -63,9 +64,8 @@ def restore(run: Run) -> None:
         state[_SETTINGS_OF] = str(run.folder)
     for key, value in usual.items():
         state[key] = state.get(key, value)
-    waiting: Mapping[str, list[str]] | None = state.pop(_LINK, None)
-    if waiting:
-        state.update(_read_link(waiting, run.scores.anatomy))
+    if read_link and link_waits():
+        state.update(_read_link(state.pop(_LINK), run.scores.anatomy))
 
 
 def begin() -> Mapping[str, list[str]]:
@@ -77,6 +77,16 @@ def begin() -> Mapping[str, list[str]]:
         st.session_state["asked"] = asked
     asked_for: Mapping[str, list[str]] = st.session_state["asked"]
     return asked_for
+
+
+def link_waits() -> bool:
+    """Whether what the address asked for has not been read yet."""
+    return _LINK in st.session_state
+
+
+def forget_link() -> None:
+    """Leave unread what the address asked for."""
+    st.session_state.pop(_LINK, None)
 
 
 def publish(model: str, run_name: str, run: Run) -> None:
@@ -143,7 +153,7 @@ def set_units(names: Sequence[str], *, ablated: bool, of_role: Callable[[str], b
 def _read_link(asked: Mapping[str, list[str]], anatomy: Anatomy) -> dict[str, Any]:
     """The settings in a link that make sense for this model; the rest is left out."""
     readers: dict[str, Callable[[list[str]], Any]] = {
-        "roles": lambda words: [word for word in words if word in ROLES],
+        "roles": lambda words: [word for word in dict.fromkeys(words) if word in ROLES],
         "strongest": lambda words: _whole(words[0], 0, 100) // 5 * 5,
         "strength": lambda words: _whole(words[0], 0, 200) // 5 * 5,
         "random": lambda words: words[0] == "True",
@@ -196,7 +206,7 @@ def _range(words: list[str], last: int) -> tuple[int, int]:
 
 def _units(words: list[str], anatomy: Anatomy) -> list[str]:
     known = []
-    for word in words[:_MOST_UNITS_IN_LINK]:
+    for word in list(dict.fromkeys(words))[:_MOST_UNITS_IN_LINK]:
         try:
             anatomy.index_of(word)
         except AblationError as error:

@@ -135,10 +135,21 @@ def test_junk_in_a_link_is_left_out():
 
 
 def test_a_link_for_another_model_opens_nothing_until_it_is_clicked():
-    app = open_app("chat", model="organism:base", run="organism:base")
+    settings = {"roles": ["ESU", "ESU"], "share_ESU": "3.0", "added": ["L0.mlp.1", "L0.mlp.1"]}
+    app = open_app("chat", model="organism:base", run="organism:base", **settings)
     assert slot().name == "organism:planted"
+    assert switched_off(app) == "Nothing off"
     press(app, "Open it")
     assert slot().name == "organism:base"
+    assert switched_off(app).startswith("ESU + L0.mlp.1 off: ")
+    assert app.slider(key="share_ESU").value == 3.0
+
+
+def test_a_link_that_is_not_wanted_is_forgotten():
+    app = press(open_app("chat", model="organism:base", roles=["RU"]), "Stay here")
+    assert slot().name == "organism:planted"
+    assert switched_off(app) == "Nothing off"
+    assert "Stay here" not in [button.label for button in app.button]
 
 
 def test_a_link_to_a_path_offers_nothing_to_open():
