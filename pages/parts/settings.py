@@ -45,6 +45,7 @@ _PLAIN: dict[str, Any] = {
 _OF_RUN = ("share_ESU", "share_EUU", "share_RU", "tokens", "kinds", "layers")
 _MOST_UNITS_IN_LINK = 40
 _LINK = "link"
+_FIRST = "organism:planted"  # the model and the run that the app opens with: its bare address
 _SETTINGS_OF = "settings_of"
 
 
@@ -92,14 +93,18 @@ def forget_link() -> None:
 def publish(model: str, run_name: str, run: Run) -> None:
     """Write into the page's address what makes this screen what it is."""
     usual, state = defaults(run), st.session_state
-    query: dict[str, Any] = {"model": model, "run": run_name}
+    query: dict[str, list[str]] = {}
     for key, value in usual.items():
         now = state.get(key, value)
         units = key in ("added", "spared")
         if now != value and not (units and len(now) > _MOST_UNITS_IN_LINK):
             many = isinstance(now, (list, tuple))
-            query[key] = [str(part) for part in now] if many else str(now)
-    st.query_params.from_dict(query)
+            query[key] = [str(part) for part in now] if many else [str(now)]
+    if query or (model, run_name) != (_FIRST, _FIRST):
+        query = {"model": [model], "run": [run_name], **query}
+    if query != {key: st.query_params.get_all(key) for key in st.query_params}:
+        # Every change is one more step back in the browser's history: none without need.
+        st.query_params.from_dict(query)
 
 
 def defaults(run: Run) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def test_a_link_to_another_model_asks_for_a_click(context, server):
     expect(page.get_by_text("A few known units")).to_be_visible()
     press(page, "Stay here")
     expect(page.get_by_text("The link that you followed")).to_have_count(0)
-    expect(page).to_have_url(re.compile("model=organism%3Aplanted"))
+    expect(page).to_have_url(re.compile("layers$"))
     no_error(page)
 
 
