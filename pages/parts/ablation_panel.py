@@ -71,6 +71,7 @@ def choose_roles(run: Run) -> None:
             key="tokens",
             required=True,
             help="A unit is scored by how it responds to the prompt, to the reply, or to both.",
+            wrap=True,
         )
         st.segmented_control(
             "Units that may take a role",
@@ -79,6 +80,7 @@ def choose_roles(run: Run) -> None:
             format_func={"both": "both", "mlp": "MLP channels", "attn": "attention heads"}.get,
             required=True,
             help=f"Both: {KINDS_IN_WORDS['both']}. The others stay CU.",
+            wrap=True,
         )
         st.button(
             "Back to the run's own",
@@ -110,6 +112,7 @@ def choose_more(run: Run, *, with_roles: bool = True) -> None:
         format_func=FILLS_IN_WORDS.get,
         required=True,
         help="Nothing, or each its mean over the utility prompts.",
+        wrap=True,
     )
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         st.segmented_control(
@@ -118,6 +121,7 @@ def choose_more(run: Run, *, with_roles: bool = True) -> None:
             key="control",
             format_func=_CONTROL_NAMES.get,
             required=True,
+            wrap=True,
         )
         st.number_input(
             "Seed", 0, 10_000, step=1, key="seed", help="Another seed draws other units."

@@ -61,9 +61,14 @@ def pick_view(screen: Screen) -> LayerView:
     last = screen.run.scores.anatomy.layers - 1
     state["layer"] = min(state["layer"], last)
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        st.segmented_control("View", VIEWS, key="view", required=True)
+        st.segmented_control("View", VIEWS, key="view", required=True, wrap=True)
         st.segmented_control(
-            "Units", list(_KIND_NAMES), key="kind", format_func=_KIND_NAMES.get, required=True
+            "Units",
+            list(_KIND_NAMES),
+            key="kind",
+            format_func=_KIND_NAMES.get,
+            required=True,
+            wrap=True,
         )
         if state["view"] in ("Heatmap", "One layer"):
             st.segmented_control(
@@ -72,6 +77,7 @@ def pick_view(screen: Screen) -> LayerView:
                 key="quantity",
                 format_func=lambda name: SCORE_NAMES[name].removesuffix(" (z)"),
                 required=True,
+                wrap=True,
             )
         if state["view"] == "One layer" and last:
             st.number_input("Layer", 0, last, step=1, key="layer", width=130)

@@ -24,7 +24,11 @@ def show_details(screen: Screen, chat: Conversation, cut: Ablation | None) -> No
     turn = chat.turns[-1]
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         view = st.segmented_control(
-            "Look closer", _VIEWS, key="details", help="How the last pair of replies came to be."
+            "Look closer",
+            _VIEWS,
+            key="details",
+            help="How the last pair of replies came to be.",
+            wrap=True,
         )
         _offer_recipe(screen, turn)
     try:
