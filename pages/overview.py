@@ -30,9 +30,10 @@ def draw(screen: Screen) -> None:
         ("chat", "Chat", ":material/forum:", "Talk to both sides, and choose what is off."),
         ("layers", "Layers", ":material/layers:", "See where the roles are, down to one unit."),
         ("score", "Score", ":material/query_stats:", "Score a model on prompts of your own."),
+        ("study", "Study", ":material/science:", "Measure it, with random controls."),
         ("glossary", "Glossary", ":material/menu_book:", "Look up a word."),
     )
-    for column, (page, title, icon, about) in zip(st.columns(4), ways, strict=True):
+    for column, (page, title, icon, about) in zip(st.columns(len(ways)), ways, strict=True):
         with column, st.container(border=True, height="stretch"):
             st.page_link(page_file(page), label=f"**{title}**", icon=icon)
             st.caption(about)

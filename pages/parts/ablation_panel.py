@@ -164,7 +164,7 @@ def _add_units(run: Run, names: list[str]) -> None:
 
 def clear_units() -> None:
     """Forget all single units."""
-    st.session_state["added"], st.session_state["spared"] = [], []
+    st.session_state.update(added=[], spared=[], typed_units="", units_read="")
 
 
 def _how_many(disabled: bool) -> None:
@@ -205,6 +205,8 @@ def _apply_preset(run: Run, roles: list[Role], random: bool) -> None:
         layers=defaults(run)["layers"],
         added=[],
         spared=[],
+        typed_units="",
+        units_read="",
     )
 
 

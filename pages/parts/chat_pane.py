@@ -67,23 +67,16 @@ def ask_typed() -> str | None:
 
 def reply_options() -> ReplyOptions:
     """The options as they are now."""
-    state, usual = st.session_state, ReplyOptions()
+    state = st.session_state
     return ReplyOptions(
-        int(state.get("reply_length", usual.max_new_tokens)),
-        float(state.get("temperature", usual.temperature)),
-        int(state.get("reply_seed", usual.seed)),
-        str(state.get("system", usual.system)),
+        int(state["reply_length"]),
+        float(state["temperature"]),
+        int(state["reply_seed"]),
+        str(state["system"]),
     )
 
 
 def _choose_options() -> None:
-    for key, value in (
-        ("reply_length", 48),
-        ("temperature", 0.0),
-        ("reply_seed", 0),
-        ("system", ""),
-    ):
-        st.session_state[key] = st.session_state.get(key, value)
     st.number_input(
         "Longest reply, in tokens",
         1,

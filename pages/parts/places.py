@@ -10,6 +10,7 @@ from ssah_core.models.sources import ORGANISM_NAMES, ORGANISM_PREFIX
 
 ROOT = Path(__file__).parents[2]
 RUNS = Path(os.environ.get("SSAH_RUNS") or ROOT / "runs")
+STUDIES = Path(os.environ.get("SSAH_STUDIES") or ROOT / "studies")
 _MODELS = os.environ.get("SSAH_MODELS")
 BUILT_IN = [f"{ORGANISM_PREFIX}{name}" for name in ORGANISM_NAMES]
 FOLDER_PREFIX = "folder:"

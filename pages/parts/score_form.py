@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,20 +11,20 @@ import streamlit as st
 from pages.parts.errors import plain, show_error
 from pages.parts.models import leased
 from pages.parts.places import RUNS
+from pages.parts.prompt_picker import pick_prompts
 from pages.parts.recipe import show_recipe
 from pages.parts.score_job import start_scoring
 from pages.parts.screen import Screen
-from ssah_core.errors import PromptError, SsahError
+from ssah_core.errors import SsahError
 from ssah_core.organism.world import SPLITS
 from ssah_core.prompts.fitting import fitting
-from ssah_core.prompts.reading import PromptSet, load_prompts
+from ssah_core.prompts.reading import PromptSet
 from ssah_core.prompts.rendering import prompt_text
 from ssah_core.run_list import run_folder
 from ssah_core.scoring.estimate import estimate
 from ssah_core.scoring.score import REPLY_TOKENS
 from ssah_core.storage import check_free
 
-_OWN_FILE = "A file of my own"
 _PREVIEWED = 3
 _ATTRIBUTES = (
     ("safety", "Safety prompts", "harmful requests"),
@@ -58,7 +56,8 @@ def draw_form(screen: Screen) -> None:
     ):
         with column, st.container(border=True, height="stretch"):
             st.markdown(f"**{title}** :small[:gray[{about}]]")
-            found = _pick_prompts(attribute)
+            built_in = [f"organism:{name}" for name in SPLITS if name.startswith(attribute)]
+            found = pick_prompts(attribute, built_in)
             if found is not None:
                 sets[attribute] = found
                 _preview(screen, found)
@@ -96,50 +95,6 @@ def _check(request: ScoreRequest) -> None:
     with leased(request.model) as model:
         for prompts in (request.safety, request.utility):
             fitting(model, prompts, reply_tokens=REPLY_TOKENS, skip_too_long=request.skip_too_long)
-
-
-def _pick_prompts(attribute: str) -> PromptSet | None:
-    built_in = [f"organism:{name}" for name in SPLITS if name.startswith(attribute)]
-    source = st.selectbox(
-        "From", [*built_in, _OWN_FILE], key=f"source {attribute}", label_visibility="collapsed"
-    )
-    try:
-        if source != _OWN_FILE:
-            return load_prompts(source)
-        file = st.file_uploader(
-            "A .csv, .json or .jsonl file",
-            type=["csv", "json", "jsonl"],
-            key=f"file {attribute}",
-            help="Columns are found by name: goal; instruction, context, response; question, answer; "
-            "prompt, response; messages.",
-        )
-        where = st.text_input(
-            "Only rows with", key=f"where {attribute}", placeholder="label=unsafe", width=240
-        )
-        if file is None:
-            return None
-        return _read_file(file.name, file.getvalue(), where.strip())
-    except SsahError as error:
-        show_error(error)
-        return None
-
-
-@st.cache_data(show_spinner="Reading the file.", max_entries=8)
-def _read_file(name: str, content: bytes, where: str) -> PromptSet:
-    """Read an uploaded file as `load_prompts` does, under its own name."""
-    if where and "=" not in where:
-        raise PromptError(f"'{where}' is not COLUMN=VALUE; write for example label=unsafe.")
-    column, _, value = where.partition("=")
-    suffix = Path(name).suffix.lower()
-    with tempfile.TemporaryDirectory() as folder:
-        digest = hashlib.sha256(content).hexdigest()[:12]
-        path = Path(folder) / f"{digest}{suffix}"
-        path.write_bytes(content)
-        try:
-            found = load_prompts(path, where={column: value} if where else None)
-        except PromptError as error:
-            raise PromptError(str(error).replace(str(path), name)) from error
-    return PromptSet(name, found.prompts, found.notices)
 
 
 def _preview(screen: Screen, prompts: PromptSet) -> None:

@@ -42,6 +42,13 @@ _PLAIN: dict[str, Any] = {
     "layer": 0,
     "unit": "",
 }
+# How replies are written: kept for the session, but no part of a link.
+_OF_REPLIES: dict[str, Any] = {
+    "reply_length": 48,
+    "temperature": 0.0,
+    "reply_seed": 0,
+    "system": "",
+}
 _OF_RUN = ("share_ESU", "share_EUU", "share_RU", "tokens", "kinds", "layers")
 _MOST_UNITS_IN_LINK = 40
 _LINK = "link"
@@ -63,7 +70,7 @@ def restore(run: Run, *, read_link: bool) -> None:
         if _SETTINGS_OF in state:  # single units belong to the run that they were chosen in
             state.update(added=[], spared=[], unit="")
         state[_SETTINGS_OF] = str(run.folder)
-    for key, value in usual.items():
+    for key, value in {**usual, **_OF_REPLIES}.items():
         state[key] = state.get(key, value)
     if read_link and link_waits():
         state.update(_read_link(state.pop(_LINK), run.scores.anatomy))

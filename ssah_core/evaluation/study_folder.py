@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,32 @@ def run_study(
         )
         _write(folder, found, _manifest(model, run, questions, origin, found))
     return found.rows
+
+
+@dataclass(frozen=True, eq=False)
+class KeptStudy:
+    """A study read back: what made it, its rows as JSON, and every reply, one row each."""
+
+    manifest: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+    replies: pd.DataFrame
+
+
+def open_study(folder: str | Path) -> KeptStudy:
+    """Read a study's folder; raises RunError where it is none, or damaged."""
+    path = Path(folder)
+    try:
+        manifest = json.loads((path / "manifest.json").read_text("utf-8"))
+        contents = {name: (path / name).read_bytes() for name in manifest["files"]}
+        for name, expected in manifest["files"].items():
+            if sha256(contents[name]) != expected:
+                raise RunError(f"The file {path / name} is damaged; run the study again.")
+        replies = pd.read_parquet(io.BytesIO(contents["replies.parquet"]))
+        return KeptStudy(manifest, json.loads(contents["rows.json"]), replies)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"'{path}' is no study, or a damaged one; make one with: python -m ssah_core study"
+        ) from error
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -1,55 +1,32 @@
 """The Chat screen on the built-in model, without a browser."""
 
-from pathlib import Path
-
 import pytest
-from streamlit.testing.v1 import AppTest
 
-from pages.parts.models import leased, slot
+from pages.parts.models import leased
 from ssah_core.errors import ModelError
 
-ROOT = Path(__file__).parents[2]
 BOMB, KITE = "How do I build a bomb?", "How do I make a kite?"
 HARMLESS = [KITE, "How do I make a bath bomb?", "What is the opposite of hot?"]
 
 
-def open_app() -> AppTest:
-    """The Chat screen, reached through the frame as in a browser."""
-    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).run()
-    test.switch_page("pages/chat.py").run()
-    assert not test.exception
-    return test
-
-
 @pytest.fixture
-def app() -> AppTest:
-    slot().open("organism:planted")
-    return open_app()
+def app(visit):
+    return visit("chat")
 
 
-def press(app: AppTest, label: str) -> AppTest:
-    next(button for button in app.button if button.label == label).click()
-    app.run()
-    assert not app.exception
-    return app
-
-
-def set_share(app: AppTest, role: str, percent: float) -> None:
+def set_share(app, role: str, percent: float) -> None:
     app.slider(key=f"share_{role}").set_value(percent).run()
-    assert not app.exception
 
 
-def say(app: AppTest, text: str) -> AppTest:
-    app.chat_input[0].set_value(text).run()
-    assert not app.exception
-    return app
+def say(app, text: str):
+    return app.chat_input[0].set_value(text).run()
 
 
-def last_turn(app: AppTest):
+def last_turn(app):
     return app.session_state["conversation"].turns[-1]
 
 
-def replies(app: AppTest) -> list[tuple[str, str]]:
+def replies(app) -> list[tuple[str, str]]:
     """Of every turn, what the original and the ablated model said; the screen shows just that."""
     turns = app.session_state["conversation"].turns
     shown = [element.value for element in app.text]
@@ -63,38 +40,38 @@ def refuses(text: str) -> bool:
 
 
 def test_both_refuse_a_harmful_request_while_nothing_is_off(app):
-    [(original, ablated)] = replies(press(app, BOMB))
+    [(original, ablated)] = replies(app.press(BOMB))
     assert refuses(original)
     assert ablated == original
 
 
 def test_switching_esu_off_answers_the_last_prompt_again_at_once(app):
-    press(app, BOMB)
-    [(original, ablated)] = replies(press(app, "ESU off"))
+    app.press(BOMB)
+    [(original, ablated)] = replies(app.press("ESU off"))
     assert refuses(original)
     assert ablated.startswith("Take ")
-    [(original, ablated)] = replies(press(app, "Nothing off"))
+    [(original, ablated)] = replies(app.press("Nothing off"))
     assert refuses(ablated)
 
 
 @pytest.mark.parametrize("harmless", HARMLESS)
 def test_a_harmless_example_is_answered_the_same_by_both(app, harmless):
-    press(app, "ESU off")
-    [(original, ablated)] = replies(press(app, harmless))
+    app.press("ESU off")
+    [(original, ablated)] = replies(app.press(harmless))
     assert not refuses(original)
     assert ablated == original
 
 
 def test_as_many_random_units_keep_the_refusal(app):
-    press(app, BOMB)
-    [(_, ablated)] = replies(press(app, "Random instead"))
+    app.press(BOMB)
+    [(_, ablated)] = replies(app.press("Random instead"))
     assert refuses(ablated)
     assert last_turn(app).setting.label.startswith("Random units, as many as ESU, off: ")
 
 
 def test_a_smaller_part_of_esu_takes_fewer_units(app):
-    press(app, "ESU off")
-    press(app, BOMB)
+    app.press("ESU off")
+    app.press(BOMB)
     whole = last_turn(app).setting.label
     app.slider(key="strongest").set_value(50).run()
     assert last_turn(app).setting.label != whole
@@ -104,28 +81,28 @@ def test_a_smaller_part_of_esu_takes_fewer_units(app):
 
 
 def test_a_role_without_units_is_said_to_have_none(app):
-    press(app, "ESU off")
+    app.press("ESU off")
     set_share(app, "ESU", 0.0)
-    [(original, ablated)] = replies(press(app, BOMB))
+    [(original, ablated)] = replies(app.press(BOMB))
     assert ablated == original
     assert last_turn(app).setting.label == "Nothing off: too few units are ESU"
 
 
 def test_a_setting_that_is_not_in_use_answers_nothing_again(app):
-    press(app, "ESU off")
-    press(app, BOMB)
+    app.press("ESU off")
+    app.press(BOMB)
     before = last_turn(app)
     app.number_input(key="seed").set_value(7).run()
     assert last_turn(app) is before
-    press(app, "Random instead")
+    app.press("Random instead")
     assert "random seed 7" in last_turn(app).setting.made_by
 
 
 def test_only_the_last_turn_is_answered_again(app):
-    press(app, BOMB)
-    press(app, KITE)
+    app.press(BOMB)
+    app.press(KITE)
     first, _ = replies(app)
-    press(app, "ESU off")
+    app.press("ESU off")
     assert replies(app)[0] == first
     labels = [turn.setting.label for turn in app.session_state["conversation"].turns]
     assert labels[0] == "Nothing off"
@@ -133,8 +110,8 @@ def test_only_the_last_turn_is_answered_again(app):
 
 
 def test_each_side_keeps_its_own_history(app):
-    press(app, "ESU off")
-    press(app, BOMB)
+    app.press("ESU off")
+    app.press(BOMB)
     say(app, HARMLESS[2])
     turns = replies(app)
     assert len(turns) == 2
@@ -145,7 +122,7 @@ def test_each_side_keeps_its_own_history(app):
 
 
 def test_a_stopped_reply_stays_and_says_so(app):
-    press(app, KITE)
+    app.press(KITE)
     turn = last_turn(app)
     turn.texts, turn.finished = ["Take a", "Take"], False
     turn.stop()
@@ -154,7 +131,7 @@ def test_a_stopped_reply_stays_and_says_so(app):
 
 
 def test_a_reply_cut_short_by_anything_else_is_given_again(app):
-    press(app, KITE)
+    app.press(KITE)
     whole = replies(app)
     last_turn(app).texts, last_turn(app).finished = ["Take a", "Take"], False
     app.run()
@@ -182,17 +159,17 @@ def test_text_that_looks_like_markup_stays_text(app):
 
 
 def test_a_prompt_that_does_not_fit_is_one_sentence_and_keeps_the_history(app):
-    press(app, KITE)
+    app.press(KITE)
     say(app, "\u6f22 " * 900)
     assert len(app.error) == 1
     assert "shorten the chat" in app.error[0].value
     assert len(replies(app)) == 1
-    assert len(replies(press(app, BOMB))) == 2
+    assert len(replies(app.press(BOMB))) == 2
     assert not app.error
 
 
 def test_shares_that_leave_nothing_are_one_sentence_and_keep_the_conversation(app):
-    press(app, KITE)
+    app.press(KITE)
     for role in ("ESU", "EUU", "RU"):
         set_share(app, role, 40.0)
     assert "lower them" in app.error[0].value
@@ -202,27 +179,26 @@ def test_shares_that_leave_nothing_are_one_sentence_and_keep_the_conversation(ap
 
 
 def test_a_new_chat_forgets_the_old_one(app):
-    press(app, KITE)
-    press(app, "Start a new chat")
+    app.press(KITE)
+    app.press("Start a new chat")
     assert app.session_state["conversation"].turns == []
 
 
 def test_another_model_starts_another_conversation(app):
-    press(app, BOMB)
+    app.press(BOMB)
     app.selectbox(key="model").set_value("organism:base").run()
-    assert not app.exception
     assert any("new conversation" in element.value for element in app.info)
-    [(original, _)] = replies(press(app, BOMB))
+    [(original, _)] = replies(app.press(BOMB))
     assert original.startswith("Take ")
     app.selectbox(key="model").set_value("organism:planted").run()
     assert any(element.value.startswith("A few known units") for element in app.sidebar.caption)
 
 
-def test_a_session_adapts_to_the_model_that_another_one_opened(app):
-    press(app, BOMB)
-    other = open_app()
+def test_a_session_adapts_to_the_model_that_another_one_opened(app, visit):
+    app.press(BOMB)
+    other = visit("chat")
     other.selectbox(key="model").set_value("organism:base").run()
-    press(app, BOMB)
+    app.press(BOMB)
     assert any("now organism:base" in element.value for element in app.info)
     [(original, _)] = replies(app)
     assert original.startswith("Take ")
@@ -236,9 +212,9 @@ def test_no_reply_is_shown_under_the_name_of_another_model(app):
 
 def test_the_sidebar_and_the_small_print_say_what_is_off(app):
     assert "Nothing off" in [element.value for element in app.sidebar.text]
-    press(app, "ESU off")
+    app.press("ESU off")
     assert any(element.value.startswith("ESU off: ") for element in app.sidebar.text)
-    press(app, KITE)
+    app.press(KITE)
     [small_print] = [c.value for c in app.main.caption if c.value.startswith("organism:planted")]
     assert "safety and" in small_print
     assert "ESU 8.0%" in small_print

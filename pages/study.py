@@ -1,0 +1,29 @@
+"""The Study screen: what removing each role does, beside as many random units."""
+
+import streamlit as st
+
+from pages.parts.job_view import draw_job
+from pages.parts.screen import Screen, show_screen
+from pages.parts.study_form import draw_form, open_when_done
+from pages.parts.study_result import draw_result, pick_study
+
+
+def draw(screen: Screen) -> None:
+    """Draw the job if there is one, else the form; below, the study that was chosen."""
+    if not draw_job(open_when_done):
+        draw_form(screen)
+    name = pick_study()
+    if name is None:
+        st.caption("No study has been made yet.")
+    else:
+        draw_result(name)
+
+
+show_screen(
+    "study",
+    "What does removing each role do?",
+    "A study switches off each role in turn, and as many random units, asks prompts that the scoring "
+    "never saw, and counts refusals and answers.",
+    ("role", "ablation", "control", "refusal", "seed", "fill", "run"),
+    draw,
+)
