@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from ssah_core import load_model
 from ssah_core.runs import create_run
 
-SCREENS = ("", "chat", "layers", "score", "glossary")
+SCREENS = ("", "chat", "layers", "score", "study", "glossary")
 MOST_ON_THE_WIRE = 3_000_000  # bytes of one message to the browser
 
 
