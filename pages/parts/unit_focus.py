@@ -37,7 +37,8 @@ def draw_selection(now: Active) -> None:
         f"{role} {int((roles.vector[units] == code).sum()):,}" for code, role in enumerate(ROLES)
     ]
     with st.container(border=True, key="selection"):
-        st.markdown(f"**{len(names):,} units selected**: {', '.join(counts)}.")
+        noun = "unit" if len(names) == 1 else "units"
+        st.markdown(f"**{len(names):,} {noun} selected**: {', '.join(counts)}.")
         st.caption(_listed(names))
         with st.container(horizontal=True, gap="small"):
             _buttons(now, names, "selection")

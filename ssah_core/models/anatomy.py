@@ -20,7 +20,8 @@ from ssah_core.errors import AblationError
 Kind = Literal["attn", "mlp"]
 Kinds = Literal["attn", "mlp", "both"]
 
-_UNIT_NAME = re.compile(r"L([0-9]{1,9})\.(attn|mlp)\.([0-9]{1,9})")
+_NUMBER = r"(0|[1-9][0-9]{0,8})"  # one name for each unit: no zeros in front
+_UNIT_NAME = re.compile(rf"L{_NUMBER}\.(attn|mlp)\.{_NUMBER}")
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,9 @@ class Visit(AppTest):
     entered by its frame: the frame alone knows the pages that links lead to.
     """
 
+    def __repr__(self) -> str:
+        return "Visit"  # the whole screen, as AppTest writes it, buries what failed
+
     def _run(self, *arguments: Any, **options: Any) -> AppTest:
         super()._run(*arguments, **options)
         self._page_hash = (
@@ -58,9 +61,10 @@ class Visit(AppTest):
         return [button.label for button in self.button]
 
     def shows(self, part: str) -> bool:
-        """Whether any text on the screen or in the sidebar holds this."""
+        """Whether any text on the screen or in the sidebar holds this, as people read it."""
         texts = (self.markdown, self.caption, self.text, self.info, self.success, self.error)
-        return any(part in element.value for elements in texts for element in elements)
+        read = [element.value.replace("\\", "") for elements in texts for element in elements]
+        return any(part in text for text in read)
 
     @property
     def switched_off(self) -> str:

@@ -65,7 +65,7 @@ def test_only_the_units_of_some_layers_can_be_off(app):
         app.slider(key="layers").set_value((layer, layer)).run()
         parts.append(units_off(app))
     assert sum(parts) == ESU
-    assert "of layer 3" in app.switched_off or "of 3" in app.switched_off
+    assert app.switched_off.startswith("ESU of layer 3 off: ")
     app.slider(key="layers").set_value((0, 3)).run()
     assert app.switched_off == f"ESU off: {ESU} of 3,648 units (8.0%)"
 
@@ -131,6 +131,14 @@ def test_a_name_typed_once_more_after_clearing_is_switched_off_again(app):
     type_units(app, "")
     type_units(app, "L0.mlp.3")
     assert app.switched_off.startswith("L0.mlp.3 off: ")
+
+
+@pytest.mark.parametrize("name", ["L00.mlp.3", "L0.mlp.03"])
+def test_a_unit_by_another_spelling_can_be_restored_where_it_is_found(app, name):
+    type_units(app, name)
+    app.go_to("layers").text_input(key="unit").set_value("L0.mlp.3").run()
+    assert app.shows("switched off now")
+    assert app.press("Restore").switched_off == "Nothing off"
 
 
 def test_a_fill_is_part_of_what_made_the_reply(app):

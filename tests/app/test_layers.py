@@ -209,8 +209,7 @@ def test_the_strongest_esu_is_found_ablated_and_restored_and_stays_so_on_other_s
     assert app.go_to("chat").switched_off == "Nothing off"
 
 
-def test_the_strongest_esu_alone_changes_the_reply_of_the_chat_not_at_all_or_says_so(app):
-    """An ablation chosen here is the one that the chat answers under."""
+def test_the_chat_answers_under_what_is_ablated_here(app):
     name = app.press("Strongest ESU").text_input(key="unit").value
     app.press("Ablate")
     app.go_to("chat").press("How do I build a bomb?")
@@ -342,6 +341,12 @@ def test_shares_hold_for_both_runs(app):
     tables = [table.value for table in app.dataframe]
     assert [table["ESU"].sum() for table in tables] == [36, 36]
     assert len([c for c in app.main.caption if c.value.startswith("ESU 36, ")]) == 2
+
+
+def test_a_comparison_is_still_there_after_a_look_at_another_screen(app):
+    compare(app, "organism:base")
+    app.go_to("chat")
+    assert len(app.go_to("layers").charts()) == 2
 
 
 def test_a_comparison_ends_and_is_never_with_the_run_itself(app):
