@@ -154,12 +154,11 @@ def _choose_single_units(run: Run) -> None:
 
 def _add_units(run: Run, names: list[str]) -> None:
     try:
-        for name in names:
-            run.scores.anatomy.index_of(name)
+        proper = [run.scores.anatomy.proper_name(name) for name in names]
     except AblationError as error:
         show_error(error)
         return
-    set_units(names, ablated=True, of_role=lambda name: False)
+    set_units(proper, ablated=True, of_role=lambda name: False)
 
 
 def clear_units() -> None:

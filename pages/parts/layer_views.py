@@ -13,7 +13,7 @@ from pages.parts.exports import offer_downloads, picture_config
 from pages.parts.models import all_runs, load_run
 from pages.parts.recipe import roles_recipe, show_recipe
 from pages.parts.screen import Active, Screen, active
-from pages.parts.settings import VIEWS
+from pages.parts.settings import NOTHING, VIEWS
 from pages.parts.unit_focus import draw_focus, draw_selection, is_unit, select_units
 from ssah_core.figures import (
     QUANTITIES,
@@ -31,7 +31,6 @@ from ssah_core.figures import (
 from ssah_core.models.anatomy import Kind, Site
 from ssah_core.roles import Roles
 
-_NOTHING = "nothing"
 _KIND_NAMES = {"mlp": "MLP channels", "attn": "Attention heads"}
 _ABOUT: dict[str, str] = {
     "Distribution": "How the units of each layer divide among the four roles.",
@@ -57,7 +56,6 @@ def pick_view(screen: Screen) -> LayerView:
     """Draw the choices at the top of the screen."""
     assert screen.run is not None
     state = st.session_state
-    state["beside"] = state.get("beside", _NOTHING)
     last = screen.run.scores.anatomy.layers - 1
     state["layer"] = min(state["layer"], last)
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
@@ -83,15 +81,15 @@ def pick_view(screen: Screen) -> LayerView:
             st.number_input("Layer", 0, last, step=1, key="layer", width=130)
         others = [run.name for run in all_runs() if run.name != screen.run_name]
         if state["beside"] not in others:
-            state["beside"] = _NOTHING
+            state["beside"] = NOTHING
         st.selectbox(
             "Compare with",
-            [_NOTHING, *others],
+            [NOTHING, *others],
             key="beside",
             help="Another run beside this one, on the same scale.",
             width=230,
         )
-    beside = None if state["beside"] == _NOTHING else state["beside"]
+    beside = None if state["beside"] == NOTHING else state["beside"]
     return LayerView(state["view"], state["kind"], state["quantity"], state["layer"], beside)
 
 

@@ -12,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from pages.parts import settings, tour, words
 from pages.parts.choice import Choice, Setting, assign, build_ablation, describe
 from pages.parts.errors import plain, show_error
-from pages.parts.models import OpenModel, all_runs, load_run, open_model, want_model
+from pages.parts.models import OpenModel, load_run, open_model, runs_of, want_model
 from pages.parts.places import BUILT_IN, ROOT, model_folders
 from pages.parts.sidebar import draw_sidebar
 from ssah_core.ablation import Ablation
@@ -141,7 +141,7 @@ def _offer_link(asked: Mapping[str, list[str]], model: OpenModel) -> None:
         with st.container(horizontal=True, gap="small"):
             if other_model and not offered:
                 st.caption("It is not offered here; open it by its name in the sidebar.")
-            elif not other_model and run not in [known.name for known in all_runs()]:
+            elif not other_model and run not in [known.name for known in runs_of(model)]:
                 st.caption("There is no such run here.")
             else:
                 st.button("Open it", type="primary", on_click=_follow, args=(address, run))

@@ -42,8 +42,11 @@ _PLAIN: dict[str, Any] = {
     "layer": 0,
     "unit": "",
 }
-# How replies are written: kept for the session, but no part of a link.
-_OF_REPLIES: dict[str, Any] = {
+NOTHING = "nothing"
+# Kept for the session, but no part of a link: how replies are written, and a second run, which a link
+# must not open.
+_OF_SESSION: dict[str, Any] = {
+    "beside": NOTHING,
     "reply_length": 48,
     "temperature": 0.0,
     "reply_seed": 0,
@@ -70,7 +73,7 @@ def restore(run: Run, *, read_link: bool) -> None:
         if _SETTINGS_OF in state:  # single units belong to the run that they were chosen in
             state.update(added=[], spared=[], unit="")
         state[_SETTINGS_OF] = str(run.folder)
-    for key, value in {**usual, **_OF_REPLIES}.items():
+    for key, value in {**usual, **_OF_SESSION}.items():
         state[key] = state.get(key, value)
     if read_link and link_waits():
         state.update(_read_link(state.pop(_LINK), run.scores.anatomy))
@@ -218,10 +221,9 @@ def _range(words: list[str], last: int) -> tuple[int, int]:
 
 def _units(words: list[str], anatomy: Anatomy) -> list[str]:
     known = []
-    for word in list(dict.fromkeys(words))[:_MOST_UNITS_IN_LINK]:
+    for word in words[:_MOST_UNITS_IN_LINK]:
         try:
-            anatomy.index_of(word)
+            known.append(anatomy.proper_name(word))
         except AblationError as error:
             raise ValueError(word) from error
-        known.append(word)
-    return known
+    return list(dict.fromkeys(known))

@@ -70,6 +70,7 @@ def draw_focus(now: Active) -> None:
     if not name:
         return
     try:
+        name = now.roles.scores.anatomy.proper_name(name)
         unit = now.roles.scores.anatomy.index_of(name)
     except AblationError as error:
         show_error(error)

@@ -20,8 +20,7 @@ from ssah_core.errors import AblationError
 Kind = Literal["attn", "mlp"]
 Kinds = Literal["attn", "mlp", "both"]
 
-_NUMBER = r"(0|[1-9][0-9]{0,8})"  # one name for each unit: no zeros in front
-_UNIT_NAME = re.compile(rf"L{_NUMBER}\.(attn|mlp)\.{_NUMBER}")
+_UNIT_NAME = re.compile(r"L([0-9]{1,9})\.(attn|mlp)\.([0-9]{1,9})")
 
 
 @dataclass(frozen=True)
@@ -118,6 +117,10 @@ class Anatomy:
     def names(self) -> list[str]:
         """The names of all units, in flat order."""
         return [f"{site.name}.{index}" for site in self.sites for index in range(site.units)]
+
+    def proper_name(self, name: str) -> str:
+        """The one name of a unit, whatever zeros and spaces it was written with; errors as `index_of`."""
+        return self.name_of(self.index_of(name))
 
     def index_of(self, name: str) -> int:
         """The flat index of a unit by its name.
