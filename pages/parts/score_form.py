@@ -99,9 +99,9 @@ def _check(request: ScoreRequest) -> None:
 
 def _preview(screen: Screen, prompts: PromptSet) -> None:
     own = sum(prompt.response is None for prompt in prompts.prompts)
-    said = f"{len(prompts):,} prompts"
+    said = _counted(len(prompts), "prompt", "prompts")
     if own:
-        said += f"; the model writes {own:,} replies of its own first"
+        said += f"; the model writes {_counted(own, 'reply', 'replies')} of its own first"
     st.caption(f"{said}. " + " ".join(plain(notice) for notice in prompts.notices))
     with st.expander(f"The first {min(_PREVIEWED, len(prompts))} as the model reads them"):
         with leased(screen.model.name) as model:
@@ -154,3 +154,7 @@ def _recipe(screen: Screen, request: ScoreRequest) -> tuple[str, str]:
         f"create_run({f'runs/{request.name}'!r}, model, scores)"
     )
     return command, python
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"

@@ -1,6 +1,7 @@
 """The Score screen: prompts looked at, a job that runs, stops and goes on, and the run it leaves."""
 
 import json
+import re
 from threading import Event
 
 import pytest
@@ -10,6 +11,7 @@ from pages.parts import places, score_job
 from pages.parts.jobs import jobs
 from pages.parts.models import slot
 from ssah_core import open_run
+from ssah_core.errors import SsahError
 
 LONGEST_WAIT = 120  # seconds
 OWN_FILE = "A file of my own"
@@ -92,12 +94,11 @@ def runs_offered(app) -> list[str]:
 
 
 def test_prompts_are_counted_and_shown_as_the_model_reads_them(app):
-    assert [c.value for c in app.main.caption if "240 prompts" in c.value] == [
-        "240 prompts. "
-    ] * 2 or (app.shows("240 prompts"))
-    shown = [code.value for code in app.main.code if code.language == "plaintext"]
-    assert len(shown) >= 6
-    assert app.shows("The first 3 as the model reads them") or len(app.expander) == 2
+    assert len([c for c in app.main.caption if c.value.startswith("240 prompts.")]) == 2
+    assert [part.label for part in app.expander] == ["The first 3 as the model reads them"] * 2
+    prompts = [code.value for part in app.expander for code in part.code]
+    assert len(prompts) == 6
+    assert len(set(prompts)) == 6
 
 
 def test_an_estimate_is_given_before_the_start_and_starts_nothing(app):
@@ -153,7 +154,7 @@ def test_only_some_rows_of_a_file_can_be_taken(app):
     upload(app, "safety", "own.csv", b"prompt,label\nbad thing,unsafe\ngood thing,safe\n")
     assert app.shows("2 prompts;")
     app.text_input(key="where safety").set_value("label=unsafe").run()
-    assert app.shows("1 prompts;") or app.shows("1 prompt;")
+    assert app.shows("1 prompt;")
     app.text_input(key="where safety").set_value("label").run()
     assert "COLUMN=VALUE" in app.error[0].value
 
@@ -250,7 +251,7 @@ def test_a_running_job_says_how_far_it_is_on_every_visit(app, visit, gate):
     start(app, "mine")
     assert gate.reached.wait(LONGEST_WAIT)
     for tab in (app.run(), visit("score")):
-        assert " of 240 " in tab.get("progress")[0].proto.text
+        assert re.match(r"Scoring \w+: [\d,]+ of [\d,]+ tokens", tab.get("progress")[0].proto.text)
         assert tab.shows("mine")
         assert "Start" not in tab.labels()
     app.go_to("chat").press("How do I make a kite?")  # the model is not taken away
@@ -299,14 +300,24 @@ def test_a_scoring_does_not_go_on_with_another_model(app, gate):
     assert finish(app.press("Go on")).success
 
 
-def test_of_two_people_who_start_one_is_asked_to_wait(app, visit, gate):
+def test_of_two_people_who_start_the_second_sees_the_job_of_the_first(app, visit, gate):
     other = choose_small_sets(visit("score"))
     other.text_input(key="run_name").set_value("theirs").run()
     start(app, "mine")
     assert gate.reached.wait(LONGEST_WAIT)
     other.press("Start")
-    assert other.shows("'mine' is still running; wait for it, or stop it first.")
+    assert other.shows("mine")
+    assert "Stop" in other.labels()
     assert jobs().current.name == "mine"
+
+
+def test_a_second_job_is_refused_with_a_sentence_while_the_first_runs(app, gate):
+    start(app, "mine")
+    assert gate.reached.wait(LONGEST_WAIT)
+    with pytest.raises(SsahError, match="'mine' is still running; wait for it, or stop it first"):
+        jobs().start("theirs", "", lambda job: None, lambda: None)
+    gate.open()
+    assert finish(app).success
 
 
 # A model of one's own
