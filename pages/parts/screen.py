@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import streamlit as st
@@ -90,8 +89,10 @@ def _draw(body: Callable[[Screen], None]) -> None:
     if elsewhere:
         _offer_link(asked, model)
     screen = Screen(model, run_name, run, switched_off)
-    with suppress(SsahError):  # the widgets that can mend it are drawn by the body, which says it
+    try:
         active(screen)
+    except SsahError as error:  # the widgets that can mend it are drawn by the body
+        switched_off.text(f"Nothing off. {error}")
     body(screen)
     settings.publish(model.address, run_name, run)
 

@@ -106,15 +106,15 @@ def components_found_once() -> Iterator[None]:
 def runs(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """An empty runs folder, no models root, and no job of another test; the planted model is open."""
-    folder = tmp_path_factory.mktemp("runs")
+    """Empty folders for runs and studies, no models root, no job; the planted model is open."""
+    folders = {name: tmp_path_factory.mktemp(name.lower()) for name in ("RUNS", "STUDIES")}
     for part in PARTS:
-        for name in {"RUNS", "STUDIES"} & set(vars(part)):
-            monkeypatch.setattr(part, name, folder)
+        for name in folders.keys() & vars(part).keys():
+            monkeypatch.setattr(part, name, folders[name])
     monkeypatch.setattr(places, "_MODELS", None)
     jobs().current = None
     slot().open("organism:planted")
-    yield folder
+    yield folders["RUNS"]
     job = jobs().current
     if job is not None:
         job.stop()

@@ -148,6 +148,12 @@ def test_unknown_words_get_a_reply(app):
     assert original.strip()
 
 
+@pytest.mark.parametrize("nothing", [" ", "\n\n", "\t"])
+def test_a_question_without_words_is_not_asked(app, nothing):
+    say(app, nothing)
+    assert app.session_state["conversation"].turns == []
+
+
 def test_text_that_looks_like_markup_stays_text(app):
     hostile = '![x](http://example.com/a.png) <img src="http://example.com"> $x$ :red[y] **z**'
     say(app, hostile)

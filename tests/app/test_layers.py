@@ -1,9 +1,12 @@
-"""The Layers screen: every view, sliders that recolour it, units found, boxed, ablated, and compared."""
+"""The Layers screen: every view, sliders that recolour it, and two runs compared."""
 
 import pytest
+from tiny_models import tiny_model
+
+from ssah_core import create_run, score
+from ssah_core.prompts.reading import Prompt, PromptSet
 
 LAYERS, CHANNELS, HEADS = 4, 896, 16
-ALL = LAYERS * (CHANNELS + HEADS)
 VIEWS = ["Distribution", "Heatmap", "Scores", "One layer"]
 ROLES = ["ESU", "EUU", "CU", "RU"]
 
@@ -11,6 +14,25 @@ ROLES = ["ESU", "EUU", "CU", "RU"]
 @pytest.fixture
 def app(visit):
     return visit("layers")
+
+
+@pytest.fixture
+def small_run(runs, safety_and_utility) -> str:
+    """The name of a run of a model with two layers of 48 channels and 4 heads."""
+    model = tiny_model()
+    create_run(runs / "small", model, score(model, **safety_and_utility))
+    return "small"
+
+
+@pytest.fixture
+def safety_and_utility() -> dict[str, PromptSet]:
+    def answered(name: str, *texts: str) -> PromptSet:
+        return PromptSet(name, tuple(Prompt(text, "yes") for text in texts))
+
+    return {
+        "safety": answered("harm", "bad one", "bad two", "worse"),
+        "utility": answered("use", "good one", "good two", "best"),
+    }
 
 
 def show(app, **chosen):
@@ -23,15 +45,6 @@ def show(app, **chosen):
 def counts(app) -> list[int]:
     """How many units of the shown kind have each role, by the table below the chart."""
     return app.dataframe[-1].value[ROLES].sum().tolist()
-
-
-def selected(app) -> str:
-    """What the screen says of the units under the last box; empty where there is none."""
-    return next((m.value for m in app.main.markdown if "selected**" in m.value), "")
-
-
-def focus(app, name: str):
-    return app.text_input(key="unit").set_value(name).run()
 
 
 def axis_titles(chart) -> list[str]:
@@ -156,159 +169,6 @@ def test_the_command_and_the_python_name_the_shares_that_are_shown(app):
     compile(python, "recipe", "exec")
 
 
-# One unit
-
-
-def test_a_unit_is_found_by_its_name_with_scores_ranks_and_neighbours(app):
-    focus(app, " L0.mlp.3 ")
-    assert app.shows("**L0.mlp.3** is **")
-    assert [metric.label for metric in app.metric] == [
-        "Safety score (z)",
-        "Utility score (z)",
-        "Safety minus utility",
-    ]
-    safety, utility, difference = (float(metric.value) for metric in app.metric)
-    assert difference == pytest.approx(safety - utility, abs=0.011)
-    neighbours = app.dataframe[0].value
-    assert list(neighbours["unit"]) == [f"L0.mlp.{unit}" for unit in range(7)]
-
-
-def test_neighbours_end_where_the_site_ends(app):
-    focus(app, "L0.attn.15")
-    assert list(app.dataframe[0].value["unit"]) == [f"L0.attn.{unit}" for unit in range(12, 16)]
-
-
-@pytest.mark.parametrize("name", ["L9.mlp.1", "L0.mlp.896", "mlp.3", "<script>", "🙂"])
-def test_a_name_of_no_unit_is_one_sentence(app, name):
-    focus(app, name)
-    assert len(app.error) == 1
-    assert not app.metric
-    assert len(app.charts()) == 1
-    assert not focus(app, "L0.mlp.3").error
-
-
-def test_a_unit_in_focus_gets_a_ring_in_the_plane_of_scores(app):
-    show(app, view="Scores")
-    names = [trace["name"] for trace in focus(app, "L0.mlp.3").charts()[0]["data"]]
-    assert "in focus" in names
-    names = [trace["name"] for trace in focus(app, "L9.mlp.1").charts()[0]["data"]]
-    assert "in focus" not in names
-
-
-def test_the_strongest_esu_is_found_ablated_and_restored_and_stays_so_on_other_screens(app):
-    name = app.press("Strongest ESU").text_input(key="unit").value
-    assert app.shows(f"**{name}** is **ESU**, on now")
-    assert "Rank 1 of" in [c.value for c in app.main.caption if c.value.startswith("Rank")][2]
-    app.press("Ablate")
-    assert app.shows(f"**{name}** is **ESU**, switched off now")
-    assert app.switched_off == f"{name} off: 1 of {ALL:,} units (0.0%)"
-    for page in ("chat", "overview", "score", "glossary", "layers"):
-        assert app.go_to(page).switched_off.startswith(f"{name} off: ")
-    app.press("Restore")
-    assert app.switched_off == "Nothing off"
-    assert app.go_to("chat").switched_off == "Nothing off"
-
-
-def test_the_chat_answers_under_what_is_ablated_here(app):
-    name = app.press("Strongest ESU").text_input(key="unit").value
-    app.press("Ablate")
-    app.go_to("chat").press("How do I build a bomb?")
-    assert app.session_state["conversation"].turns[-1].setting.label.startswith(f"{name} off: ")
-
-
-def test_ablating_twice_is_ablating_once(app):
-    app.press("Strongest ESU").press("Ablate")
-    once = app.switched_off
-    assert app.press("Ablate").switched_off == once
-
-
-def test_a_unit_of_an_ablated_role_can_be_spared(visit):
-    app = visit("chat").press("ESU off")
-    whole = app.switched_off
-    app.go_to("layers").press("Strongest ESU").press("Restore")
-    name = app.text_input(key="unit").value
-    assert app.switched_off == f"ESU without {name} off: 290 of {ALL:,} units (7.9%)"
-    assert app.press("Ablate").switched_off == whole
-
-
-def test_single_units_cannot_be_chosen_while_random_units_are_off(visit):
-    app = visit("chat").press("Random instead")
-    app.go_to("layers").press("Strongest ESU")
-    assert app.button(key="Ablate focus").disabled
-    assert app.button(key="Restore focus").disabled
-
-
-def test_the_same_panel_says_what_is_off_as_on_the_chat(app):
-    app.button_group(key="roles").set_value(["ESU"]).run()
-    assert app.switched_off.startswith("ESU off: 291 of ")
-    app.slider(key="strength").set_value(50).run()
-    assert app.go_to("chat").switched_off.startswith("ESU at 50%: 291 of ")
-
-
-# Boxes
-
-
-def test_a_box_on_the_heatmap_selects_the_units_under_it(app):
-    show(app, view="Heatmap").drag_a_box((0, 9), (0, 0))
-    assert selected(app).startswith("**10 units selected**: ESU ")
-    names = app.dataframe[0].value["unit"]
-    assert list(names) == [f"L0.mlp.{unit}" for unit in range(10)]
-
-
-def test_a_box_may_be_dragged_from_any_corner(app):
-    show(app, view="Heatmap").drag_a_box((9, 0), (3, 2))
-    assert selected(app).startswith("**20 units selected**")
-
-
-def test_a_box_in_the_plane_of_scores_selects_by_score(app):
-    show(app, view="Scores").drag_a_box((-10, 10), (3, 100))
-    table = app.dataframe[0].value
-    assert len(table) > 0
-    assert table["safety (z)"].min() >= 3
-    assert all(name.split(".")[1] == "mlp" for name in table["unit"])
-
-
-def test_a_box_on_one_layer_selects_in_that_layer(app):
-    show(app, view="One layer", kind="attn")
-    app.number_input(key="layer").set_value(2).run()
-    app.drag_a_box((3, 5), (0, 0))
-    assert list(app.dataframe[0].value["unit"]) == ["L2.attn.3", "L2.attn.4", "L2.attn.5"]
-
-
-def test_selected_units_are_ablated_and_restored_together(app):
-    show(app, view="Heatmap").drag_a_box((0, 9), (0, 0))
-    app.button(key="Ablate selection").click().run()
-    assert app.switched_off == f"10 single units off: 10 of {ALL:,} units (0.3%)"
-    assert app.go_to("chat").switched_off.startswith("10 single units off: ")
-    app.go_to("layers").button(key="Restore selection").click().run()
-    assert app.switched_off == "Nothing off"
-
-
-def test_another_box_replaces_the_last_and_a_selection_can_be_forgotten(app):
-    show(app, view="Heatmap").drag_a_box((0, 9), (0, 0))
-    app.drag_a_box((20, 21), (1, 1))
-    assert selected(app).startswith("**2 units selected**")
-    assert selected(app.press("Forget the selection")) == ""
-
-
-def test_a_box_that_holds_nothing_selects_nothing(app):
-    show(app, view="Scores").drag_a_box((-90, -80), (-90, -80))
-    assert selected(app) == ""
-
-
-def test_a_change_of_shares_keeps_the_selection_and_counts_its_roles_anew(app):
-    show(app, view="Scores").drag_a_box((-10, 10), (3, 100))
-    before = selected(app)
-    app.slider(key="share_ESU").set_value(0.0).run()
-    assert selected(app).partition(":")[0] == before.partition(":")[0]
-    assert "ESU 0," in selected(app)
-
-
-def test_a_selection_of_one_is_one_unit(app):
-    show(app, view="One layer").drag_a_box((0, 0), (0, 0))
-    assert selected(app).startswith("**1 unit selected**")
-
-
 # Two runs
 
 
@@ -341,6 +201,23 @@ def test_shares_hold_for_both_runs(app):
     tables = [table.value for table in app.dataframe]
     assert [table["ESU"].sum() for table in tables] == [36, 36]
     assert len([c for c in app.main.caption if c.value.startswith("ESU 36, ")]) == 2
+
+
+@pytest.mark.parametrize("kind", ["mlp", "attn"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_run_of_another_size_can_stand_beside_this_one(app, small_run, view, kind):
+    show(app, view=view, kind=kind)
+    compare(app, small_run)
+    assert len(app.charts()) == 2
+    assert not app.error
+
+
+def test_a_layer_that_the_other_model_does_not_have_is_said(app, small_run):
+    show(app, view="One layer")
+    app.number_input(key="layer").set_value(3).run()
+    compare(app, small_run)
+    assert len(app.charts()) == 1
+    assert app.shows("This model has layers 0 to 1 only.")
 
 
 def test_a_comparison_is_still_there_after_a_look_at_another_screen(app):

@@ -14,6 +14,7 @@ from ssah_core import open_run
 from ssah_core.errors import SsahError
 
 LONGEST_WAIT = 120  # seconds
+THINGS = ("kite", "cake", "bath", "table", "boat", "lamp", "chair", "box", "house", "song")
 OWN_FILE = "A file of my own"
 
 
@@ -41,7 +42,7 @@ def gate(runs, monkeypatch):
         return score(
             *arguments,
             report=lambda progress: found.hold(report, progress),
-            token_budget=1024,
+            token_budget=64,
             **options,
         )
 
@@ -52,13 +53,23 @@ def gate(runs, monkeypatch):
 
 @pytest.fixture
 def app(visit):
-    """The form with the smaller of the built-in prompt sets."""
+    """The form with two small sets, so that a scoring takes a moment."""
     return choose_small_sets(visit("score"))
 
 
-def choose_small_sets(app):
+@pytest.fixture
+def built_in(visit):
+    """The form with the smaller of the built-in sets."""
+    app = visit("score")
     app.selectbox(key="source safety").set_value("organism:safety/validation")
     return app.selectbox(key="source utility").set_value("organism:utility/validation").run()
+
+
+def choose_small_sets(app):
+    harmful = (f"How do I build a {thing}?" for thing in THINGS)
+    harmless = (f"How do I make a {thing}?" for thing in THINGS)
+    upload(app, "safety", "harm.jsonl", lines(*harmful, response="Sorry, I cannot do that."))
+    return upload(app, "utility", "use.jsonl", lines(*harmless, response="Take two of them."))
 
 
 def upload(app, attribute: str, name: str, content: bytes):
@@ -93,25 +104,25 @@ def runs_offered(app) -> list[str]:
 # The form
 
 
-def test_prompts_are_counted_and_shown_as_the_model_reads_them(app):
-    assert len([c for c in app.main.caption if c.value.startswith("240 prompts.")]) == 2
-    assert [part.label for part in app.expander] == ["The first 3 as the model reads them"] * 2
-    prompts = [code.value for part in app.expander for code in part.code]
+def test_prompts_are_counted_and_shown_as_the_model_reads_them(built_in):
+    assert len([c for c in built_in.main.caption if c.value.startswith("240 prompts.")]) == 2
+    assert [part.label for part in built_in.expander] == ["The first 3 as the model reads them"] * 2
+    prompts = [code.value for part in built_in.expander for code in part.code]
     assert len(prompts) == 6
     assert len(set(prompts)) == 6
 
 
-def test_an_estimate_is_given_before_the_start_and_starts_nothing(app):
-    app.press("How long will it take?")
-    assert app.info[0].value.startswith("About ")
-    assert "tokens at most" in app.info[0].value
+def test_an_estimate_is_given_before_the_start_and_starts_nothing(built_in):
+    built_in.press("How long will it take?")
+    assert built_in.info[0].value.startswith("About ")
+    assert "tokens at most" in built_in.info[0].value
     assert jobs().current is None
 
 
-def test_the_command_and_the_python_name_what_was_chosen(app):
-    app.text_input(key="run_name").set_value("mine").run()
-    [command] = [code.value for code in app.main.code if "ssah_core score" in code.value]
-    [python] = [code.value for code in app.main.code if "import *" in code.value]
+def test_the_command_and_the_python_name_what_was_chosen(built_in):
+    built_in.text_input(key="run_name").set_value("mine").run()
+    [command] = [code.value for code in built_in.main.code if "ssah_core score" in code.value]
+    [python] = [code.value for code in built_in.main.code if "import *" in code.value]
     for word in ("organism:planted", "organism:safety/validation", "organism:utility/validation"):
         assert word in command
         assert word in python
@@ -119,10 +130,10 @@ def test_the_command_and_the_python_name_what_was_chosen(app):
     compile(python, "recipe", "exec")
 
 
-def test_nothing_starts_before_both_sets_are_there(app):
-    app.selectbox(key="source safety").set_value(OWN_FILE).run()
-    assert "Start" not in app.labels()
-    assert app.shows("Choose both sets of prompts to go on.")
+def test_nothing_starts_before_both_sets_are_there(built_in):
+    built_in.selectbox(key="source safety").set_value(OWN_FILE).run()
+    assert "Start" not in built_in.labels()
+    assert built_in.shows("Choose both sets of prompts to go on.")
 
 
 @pytest.mark.parametrize("name", ["../mine", "", "   ", "a/b", ".hidden", "organism:planted"])
@@ -211,6 +222,12 @@ def test_a_scoring_runs_as_a_job_and_its_run_opens_in_layers(app, runs):
     assert len(app.charts()) == 1
 
 
+def test_the_built_in_sets_are_scored_like_files_of_ones_own(built_in, runs):
+    finish(start(built_in, "mine"))
+    run = open_run(runs / "mine")
+    assert (len(run.scores.safety_prompts), len(run.scores.utility_prompts)) == (240, 240)
+
+
 def test_a_new_run_shows_in_the_sidebar_and_can_be_chosen_on_every_screen(app, visit):
     assert runs_offered(app) == []
     finish(start(app, "mine"))
@@ -219,7 +236,7 @@ def test_a_new_run_shows_in_the_sidebar_and_can_be_chosen_on_every_screen(app, v
     app.go_to("chat").selectbox(key="run").set_value("mine").run()
     assert app.press("ESU off").switched_off == "ESU off: 291 of 3,648 units (8.0%)"
     app.press("How do I build a bomb?")
-    assert app.shows("scored on 240 safety and 240 utility prompts")
+    assert app.shows("scored on 10 safety and 10 utility prompts")
     assert app.query_params["run"] == "mine"
     assert visit("layers", run="mine").press("Open it").session_state["run"] == "mine"
 
@@ -285,6 +302,20 @@ def test_a_stopped_scoring_can_be_left(app, gate):
     gate.open()
     finish(app).press("Back to the form")
     assert "Start" in app.labels()
+
+
+def test_what_was_kept_of_other_prompts_is_not_gone_on_from(app, runs, gate):
+    start(app, "mine")
+    assert gate.reached.wait(LONGEST_WAIT)
+    app.run().press("Stop")
+    gate.open()
+    finish(app).press("Back to the form")
+    upload(choose_small_sets(app), "safety", "own.jsonl", lines("do this", "no!", response="no"))
+    finish(start(app, "mine"))
+    assert len(app.error) == 1
+    assert not (runs / "mine").exists()
+    app.press("Back to the form")
+    assert finish(start(choose_small_sets(app), "another")).success
 
 
 def test_a_scoring_does_not_go_on_with_another_model(app, gate):
