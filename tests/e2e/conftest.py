@@ -13,7 +13,12 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+from made_scores import made_anatomy, made_scores
 from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+
+from ssah_core import load_model
+from ssah_core.models.sources import ORGANISMS
+from ssah_core.runs import create_run
 
 ROOT = Path(__file__).parents[2]
 expect.set_options(timeout=60_000)  # milliseconds; the machine may be busy
@@ -43,8 +48,9 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def running_app(script: Path, log: Path) -> Iterator[str]:
-    """Serve an app on a free port of this machine; gives its address."""
+def running_app(script: Path, folder: Path, **environment: str) -> Iterator[str]:
+    """Serve an app on a free port of this machine, with runs of its own; gives its address."""
+    log = folder / "log.txt"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -53,7 +59,12 @@ def running_app(script: Path, log: Path) -> Iterator[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "streamlit", "run", str(script), *options],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "SSAH_RUNS": str(folder / "runs"),
+                **environment,
+            },
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -84,23 +95,33 @@ def wait_for_server(url: str, process: subprocess.Popen, log: Path) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory) -> Iterator[str]:
-    """The app as `make app` serves it."""
-    with running_app(ROOT / "app.py", tmp_path_factory.mktemp("server") / "log.txt") as address:
+    """The app as `make app` serves it, with a run of a model of 7B size and a model in a folder."""
+    folder = tmp_path_factory.mktemp("server")
+    scores = made_scores(made_anatomy(layers=32, heads=32, channels=11_008), 0)
+    (folder / "runs").mkdir()
+    create_run(folder / "runs" / "large", load_model("organism:planted", device="cpu"), scores)
+    shutil.copytree(ORGANISMS / "planted", folder / "models" / "mine")
+    with running_app(ROOT / "app.py", folder, SSAH_MODELS=str(folder / "models")) as address:
         yield address
 
 
 @pytest.fixture(scope="session")
 def slow_server(tmp_path_factory) -> Iterator[str]:
-    """The same app with half a second between tokens, as on a large model: time to press Stop."""
+    """The same app on a slow model: time to press Stop."""
     script = Path(__file__).with_name("slow_app.py")
-    with running_app(script, tmp_path_factory.mktemp("slow") / "log.txt") as address:
+    with running_app(script, tmp_path_factory.mktemp("slow")) as address:
         yield address
 
 
 @pytest.fixture
 def serve(tmp_path) -> Callable[[], AbstractContextManager[str]]:
     """Serves the app once more, with the environment as it is then; gives its address."""
-    return lambda: running_app(ROOT / "app.py", tmp_path / "server.txt")
+
+    def start() -> AbstractContextManager[str]:
+        given = {name: os.environ[name] for name in ("SSAH_RUNS",) if name in os.environ}
+        return running_app(ROOT / "app.py", tmp_path, **given)
+
+    return start
 
 
 @pytest.fixture

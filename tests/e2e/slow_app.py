@@ -1,11 +1,13 @@
-"""The real app on a model that takes half a second for a token."""
+"""The real app on a model that takes half a second for a token, and for a batch of a scoring."""
 
 import runpy
 import time
 from pathlib import Path
 
 import pages.parts.chat_pane as chat_pane
+import pages.parts.score_job as score_job
 from ssah_core import generation
+from ssah_core.scoring import score as scoring
 
 
 def slow_generate(*arguments, **options):
@@ -18,5 +20,14 @@ def slow_generate(*arguments, **options):
         steps.close()
 
 
+def slow_score(*arguments, report, **options):
+    def slow_report(progress):
+        report(progress)
+        time.sleep(0.5)
+
+    return scoring.score(*arguments, report=slow_report, token_budget=2048, **options)
+
+
 chat_pane.generate = slow_generate
+score_job.score = slow_score
 runpy.run_path(str(Path(__file__).parents[2] / "app.py"))

@@ -2,6 +2,7 @@
 
 import re
 
+from browsing import press, select
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 BOMB, KITE = "How do I build a bomb?", "How do I make a kite?"
@@ -13,10 +14,6 @@ def open_chat(context: BrowserContext, address: str) -> Page:
     page.goto(f"{address}/chat")
     expect(page.get_by_test_id("stChatInputTextArea")).to_be_enabled()
     return page
-
-
-def press(page: Page, label: str) -> None:
-    page.get_by_role("button", name=label, exact=True).click()
 
 
 def replies(page: Page) -> list[Locator]:
@@ -57,12 +54,14 @@ def test_switching_esu_off_breaks_the_refusal_at_once(context, server):
     shows_off(page, "ESU off: ")
     original, ablated = replies(page)
     expect(original).to_contain_text(REFUSAL)
+    expect(original).to_contain_text("refused")
     expect(ablated).to_contain_text("Take ")
+    expect(ablated).to_contain_text("answered")
     press(page, KITE)
     expect(page.get_by_test_id("stChatMessage")).to_have_count(2)
-    original, ablated = replies(page)
-    expect(original).to_contain_text("Take ")
-    expect(ablated).to_contain_text("Take ")
+    for reply in replies(page):
+        expect(reply).to_contain_text("Take ")
+        expect(reply).to_contain_text("answered")
     no_error(page)
 
 
@@ -112,22 +111,17 @@ def test_a_change_of_model_waits_for_replies_and_everybody_is_told(browser, slow
     writer, changer = (open_chat(context, slow_server) for context in contexts)
     press(writer, KITE)
     expect(stop_button(writer)).to_be_visible()
-    choose_model(changer, "base")
+    select(changer, "Model", "base")
     expect(changer.get_by_text("Not trained to refuse")).to_be_visible()
     original, _ = replies(writer)  # whole, though the model was wanted by somebody else
     expect(original).not_to_contain_text("(stopped)")
     expect(original).to_contain_text(re.compile(r"Take .+\."))
     press(writer, "ESU off")
     expect(writer.get_by_text("The open model is now organism:base")).to_be_visible()
-    choose_model(changer, "planted")
+    select(changer, "Model", "planted")
     expect(changer.get_by_text("A few known units")).to_be_visible()
     for context in contexts:
         context.close()
-
-
-def choose_model(page: Page, name: str) -> None:
-    page.get_by_test_id("stSelectbox").locator("input").click()
-    page.get_by_role("option", name=name, exact=True).click()
 
 
 def test_hostile_text_fetches_nothing_wraps_and_is_shown_as_it_is(context, server):
