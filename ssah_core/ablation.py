@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32, Int64
 
 from ssah_core.errors import AblationError
 from ssah_core.models.anatomy import Anatomy, Kinds, in_ranges
@@ -121,26 +121,11 @@ class Ablation:
         control that avoided them would not be a random set. They take `other`'s changed factors, in
         random order.
         """
-        if match not in ("size", "layer"):
-            raise AblationError(f"match='{match}' is not a choice; use size or layer.")
-        if seed < 0:
-            raise AblationError(f"The seed is {seed}; give a whole number from 0 on.")
-        anatomy, generator = other.anatomy, np.random.default_rng(seed)
-        touched = [site for site in anatomy.sites if other.changed[site.slice].any()]
-        if match == "layer":
-            drawn = [
-                site.offset
-                + generator.choice(site.units, int(other.changed[site.slice].sum()), replace=False)
-                for site in touched
-            ]
-        else:
-            touched_kinds = {site.kind for site in touched}
-            kinds: Kinds = "both" if len(touched_kinds) != 1 else touched_kinds.pop()
-            pool = np.flatnonzero(anatomy.of_kind(kinds))
-            drawn = [generator.choice(pool, other.count, replace=False)]
-        indices = np.concatenate([np.empty(0, dtype=np.int64), *drawn])
+        indices = draw_like(other.anatomy, other.changed, seed=seed, match=match)
         label = f"{other.count} random units ({match}-matched, seed {seed})"
-        return cls._removing(anatomy, indices, other.factors[other.changed], other.means, label)
+        return cls._removing(
+            other.anatomy, indices, other.factors[other.changed], other.means, label
+        )
 
     @classmethod
     def _removing(
@@ -154,6 +139,32 @@ class Ablation:
         factors = np.ones(anatomy.units, dtype=np.float32)
         factors[units] = factor
         return cls(anatomy, factors, means, label)
+
+
+def draw_like(
+    anatomy: Anatomy, chosen: Bool[np.ndarray, " units"], *, seed: int, match: Match = "size"
+) -> Int64[np.ndarray, " n"]:
+    """As many random units as are chosen, by flat index; matched as in `Ablation.random_like`.
+
+    Raises AblationError for an unknown match or a negative seed.
+    """
+    if match not in ("size", "layer"):
+        raise AblationError(f"match='{match}' is not a choice; use size or layer.")
+    if seed < 0:
+        raise AblationError(f"The seed is {seed}; give a whole number from 0 on.")
+    generator = np.random.default_rng(seed)
+    touched = [site for site in anatomy.sites if chosen[site.slice].any()]
+    if match == "layer":
+        drawn = [
+            site.offset + generator.choice(site.units, int(chosen[site.slice].sum()), replace=False)
+            for site in touched
+        ]
+    else:
+        touched_kinds = {site.kind for site in touched}
+        kinds: Kinds = "both" if len(touched_kinds) != 1 else touched_kinds.pop()
+        pool = np.flatnonzero(anatomy.of_kind(kinds))
+        drawn = [generator.choice(pool, int(chosen.sum()), replace=False)]
+    return np.concatenate([np.empty(0, dtype=np.int64), *drawn])
 
 
 def _label(

@@ -7,8 +7,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ssah_core.errors import RunError
@@ -28,7 +28,7 @@ def write_file(path: Path, content: bytes) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        _sync(path.parent)
     except OSError as error:
         raise explain(error, path) from error
 
@@ -38,22 +38,34 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
     Raises RunError where the folder already holds something, or as `write_file`.
     """
+    with new_folder(folder) as temporary:
+        for name, content in files.items():
+            with (temporary / name).open("wb") as file:
+                _write_durably(file.fileno(), content)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which takes its name durably when the work inside ends well, and else is gone.
+
+    Raises as `write_folder`.
+    """
     _check_new(folder)
     made = [parent for parent in folder.absolute().parents if not parent.exists()]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
-            for name, content in files.items():
-                with (temporary / name).open("wb") as file:
-                    _write_durably(file.fileno(), content)
+            yield temporary
+            for path in temporary.iterdir():
+                _sync(path)
             temporary.chmod(0o755)  # mkdtemp makes it private
-            _sync_folder(temporary)
+            _sync(temporary)
             os.replace(temporary, folder)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        _sync_folder(folder.parent)
+        _sync(folder.parent)
     except OSError as error:
         for parent in made:
             with suppress(OSError):
@@ -112,8 +124,8 @@ def _write_durably(descriptor: int, content: bytes) -> None:
     os.fsync(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

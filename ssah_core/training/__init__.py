@@ -1,0 +1,1 @@
+"""Training a model on, with units that stay as they are."""
