@@ -63,7 +63,9 @@ class UnitSet:
 
     def as_json(self) -> dict[str, Any]:
         """How many units of each kind, and where they came from."""
-        kinds = {kind: int((self.mask & self.anatomy.of_kind(kind)).sum()) for kind in _KINDS}
+        kinds: dict[str, int] = {
+            kind: int((self.mask & self.anatomy.of_kind(kind)).sum()) for kind in _KINDS
+        }
         return {"units": self.count, "share": self.count / len(self.mask), **kinds, **self.origin}
 
 

@@ -1,0 +1,203 @@
+"""transformers' Trainer, told which weights move, when to look, and when to stop.
+
+Nothing is printed, sent or reported anywhere. The learning curve is the Trainer's own log, so it is in
+every checkpoint and goes on with it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from ssah_core.errors import OptionError
+from ssah_core.models.loading import Model
+from ssah_core.progress import CancelCheck, Meter
+from ssah_core.training.checkpoints import Checkpoints
+from ssah_core.training.examples import Examples, collate
+from ssah_core.training.freezing import Trained
+from ssah_core.training.options import Evaluation, TrainingOptions
+
+_BETAS = (0.9, 0.999)
+
+
+class Loop(Trainer):
+    """One training of a model's network in place."""
+
+    def __init__(
+        self,
+        model: Model,
+        examples: Examples,
+        options: TrainingOptions,
+        part: Callable[[], AbstractContextManager[Trained]],
+        evaluation: Evaluation | None,
+        watcher: Watcher,
+        checkpoint: Path | None,
+    ) -> None:
+        super().__init__(
+            model=model.network,
+            args=_arguments(
+                model,
+                options,
+                watcher.checkpoints,
+                measure_first=evaluation is not None and checkpoint is None,
+            ),
+            train_dataset=examples,
+            data_collator=collate,
+            callbacks=[watcher],
+        )
+        self.remove_callback(PrinterCallback)
+        self._open_model, self._options, self._evaluation = model, options, evaluation
+        self._make_part = part
+        self._checkpoint = None if checkpoint is None else str(checkpoint)
+        self._stack = ExitStack()
+        self._trained: list[nn.Parameter] = []
+
+    def run(self) -> None:
+        """Train to the end, to a stop or to cancellation, from the checkpoint where there is one."""
+        with self._stack:
+            self.train(resume_from_checkpoint=self._checkpoint)
+        # Autocast wraps the network's forward; afterwards it is the network's own again.
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW over what is trained; made after a checkpoint's weights are in the network."""
+        part = self._stack.enter_context(self._make_part())
+        decaying = set(self.get_decay_parameter_names(self.model))
+        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+        for name, parameter in part.parameters:
+            groups[name in decaying].append(parameter)
+        self._trained = [*groups[True], *groups[False]]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": groups[True], "weight_decay": self._options.weight_decay},
+                {"params": groups[False], "weight_decay": 0.0},
+            ],
+            lr=self._options.learning_rate,
+            betas=_BETAS,
+            fused=True,
+        )
+        part.follow(self.optimizer)
+        return self.optimizer
+
+    def _clip_grad_norm(self, model: nn.Module) -> torch.Tensor:
+        # The compact parameters are not the network's: clip what the optimiser moves.
+        return nn.utils.clip_grad_norm_(self._trained, self._options.clip)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Measure, log the figures into the curve, and stop where they have stalled."""
+        assert self._evaluation is not None
+        network = self._open_model.network
+        network.eval()
+        try:
+            with torch.no_grad(), torch.random.fork_rng():
+                figures = self._evaluation.figures(self._open_model)
+        finally:
+            network.train()
+        self.log(dict(figures))
+        if self._evaluation.has_stalled(self.state.log_history):
+            self.control.should_training_stop = True
+            self.control.should_save = False  # the training is done: there is no step to go on with
+        return figures
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """The weights alone: the Trainer would add its arguments as a pickle."""
+        self.model.save_pretrained(output_dir)
+
+
+class Watcher(TrainerCallback):
+    """Reports every step, saves now and then, and stops the training when asked to."""
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        meter: Meter,
+        evaluation: Evaluation | None,
+        cancelled: CancelCheck | None,
+        seconds_between_saves: float,
+    ) -> None:
+        self.checkpoints = checkpoints
+        self.was_cancelled = False
+        self._meter, self._evaluation, self._cancelled = meter, evaluation, cancelled
+        self._pause = seconds_between_saves
+        self._next_save = time.monotonic() + seconds_between_saves
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """After each optimiser step."""
+        self._meter.advance(1)
+        last = state.global_step >= state.max_steps
+        if self._evaluation is not None:
+            control.should_evaluate = last or state.global_step % self._evaluation.every == 0
+        if last:
+            return
+        if self._cancelled is not None and self._cancelled():
+            self.was_cancelled = control.should_training_stop = control.should_save = True
+        elif time.monotonic() >= self._next_save:
+            control.should_save = True
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """After a checkpoint is written."""
+        self.checkpoints.mark_complete(state.global_step)
+        self._next_save = time.monotonic() + self._pause
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """A loss that is no number never becomes one again."""
+        loss = (logs or {}).get("loss", 0.0)
+        if loss != loss or abs(loss) == float("inf"):
+            raise OptionError(
+                f"The training has diverged at step {state.global_step} (its loss is {loss}); lower the "
+                "learning rate or warm up for longer."
+            )
+
+
+def _arguments(
+    model: Model, options: TrainingOptions, checkpoints: Checkpoints, *, measure_first: bool
+) -> TrainingArguments:
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints.folder),
+        num_train_epochs=options.epochs,
+        max_steps=-1 if options.steps is None else options.steps,
+        learning_rate=options.learning_rate,
+        per_device_train_batch_size=options.batch_size,
+        gradient_accumulation_steps=options.accumulation,
+        warmup_steps=options.warmup,  # below 1: a share of the steps
+        lr_scheduler_type="linear",
+        max_grad_norm=options.clip,
+        bf16=options.bf16,
+        seed=options.seed,
+        use_cpu=model.device.type == "cpu",
+        eval_on_start=measure_first,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",  # the watcher says when
+        save_total_limit=2,  # the one before stays until the next is complete
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to="none",
+    )
+    arguments._n_gpu = min(1, arguments.n_gpu)  # several would share the network in threads
+    return arguments
