@@ -70,13 +70,14 @@ class Loop(Trainer):
         """Train to the end, to a stop or to cancellation, from the checkpoint where there is one."""
         with self._stack:
             self.train(resume_from_checkpoint=self._checkpoint)
-        # Autocast wraps the network's forward; afterwards it is the network's own again.
-        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        # Autocast shadows the network's forward by wrappers; a copy of the network would call this one's.
+        for name in ("forward", "_original_forward"):
+            vars(self._open_model.network).pop(name, None)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW over what is trained; made after a checkpoint's weights are in the network."""
         part = self._stack.enter_context(self._make_part())
-        decaying = set(self.get_decay_parameter_names(self.model))
+        decaying = set(self.get_decay_parameter_names(self._open_model.network))
         groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
         for name, parameter in part.parameters:
             groups[name in decaying].append(parameter)
@@ -108,6 +109,7 @@ class Loop(Trainer):
         finally:
             network.train()
         self.log(dict(figures))
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
         if self._evaluation.has_stalled(self.state.log_history):
             self.control.should_training_stop = True
             self.control.should_save = False  # the training is done: there is no step to go on with
@@ -115,7 +117,8 @@ class Loop(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """The weights alone: the Trainer would add its arguments as a pickle."""
-        self.model.save_pretrained(output_dir)
+        assert output_dir is not None
+        self._open_model.network.save_pretrained(output_dir)
 
 
 class Watcher(TrainerCallback):

@@ -115,13 +115,14 @@ def finetune_in_place(
     folder, options, begun = Path(folder), options or TrainingOptions(), time.monotonic()
     _check(model, folder, freeze, train_only)
     examples = render_set(model, prompts)
-    loaded_dtype, checkpoints = model.dtype, Checkpoints(folder)
+    checkpoints = Checkpoints(folder)
     manifest = _describe(model, prompts, options, freeze, train_only, evaluation)
     checkpoints.claim({key: manifest[key] for key in _ORIGIN})
-    model.network.float()
+    loaded = {name: weight.dtype for name, weight in model.network.named_parameters()}
+    _cast(model, dict.fromkeys(loaded, torch.float32))
     watched = _Watched(checkpoints, evaluation, seconds_between_saves, report, cancelled)
     curve, digest = _train(model, examples, options, freeze, train_only, watched)
-    model.network.to(loaded_dtype)
+    _cast(model, loaded)
     model.network.eval()
     check_finite(model.network, str(folder))
     manifest |= {
@@ -134,6 +135,12 @@ def finetune_in_place(
     _write(folder, model, manifest, curve, train_only if freeze is None else freeze)
     checkpoints.remove()
     return Finetuned(folder, manifest, curve)
+
+
+def _cast(model: Model, dtypes: Mapping[str, torch.dtype]) -> None:
+    """Give the weights other dtypes; buffers, such as the frequencies of positions, keep theirs."""
+    for name, weight in model.network.named_parameters():
+        weight.data = weight.data.to(dtypes[name])
 
 
 @dataclass(frozen=True)
@@ -237,7 +244,11 @@ def _describe(
         "trained_only": _describe_set(train_only),
         "evaluation": None
         if evaluation is None
-        else {"every": evaluation.every, "patience": evaluation.patience},
+        else {
+            "every": evaluation.every,
+            "patience": evaluation.patience,
+            "watched": evaluation.watched,
+        },
         "device": str(model.device),
         "threads": torch.get_num_threads(),
         "versions": {
