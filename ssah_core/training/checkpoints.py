@@ -25,8 +25,14 @@ _PREFIX = "checkpoint-"
 class Checkpoints:
     """The checkpoints of one training, in a folder beside its result."""
 
-    def __init__(self, result: Path) -> None:
-        self.folder = result.with_name(f".{result.name}.partial")
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def beside(cls, result: str | Path) -> Checkpoints:
+        """The checkpoints of the training that is to end in a folder."""
+        result = Path(result)
+        return cls(result.with_name(f".{result.name}.partial"))
 
     def claim(self, origin: Mapping[str, Any]) -> None:
         """Make the folder this training's own, or find that it is already.

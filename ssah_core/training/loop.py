@@ -68,11 +68,13 @@ class Loop(Trainer):
 
     def run(self) -> None:
         """Train to the end, to a stop or to cancellation, from the checkpoint where there is one."""
-        with self._stack:
-            self.train(resume_from_checkpoint=self._checkpoint)
-        # Autocast shadows the network's forward by wrappers; a copy of the network would call this one's.
-        for name in ("forward", "_original_forward"):
-            vars(self._open_model.network).pop(name, None)
+        try:
+            with self._stack:
+                self.train(resume_from_checkpoint=self._checkpoint)
+        finally:
+            # Autocast shadows the network's forward by wrappers that a copy of it would share.
+            for name in ("forward", "_original_forward"):
+                vars(self._open_model.network).pop(name, None)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW over what is trained; made after a checkpoint's weights are in the network."""

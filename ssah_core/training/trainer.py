@@ -115,7 +115,7 @@ def finetune_in_place(
     folder, options, begun = Path(folder), options or TrainingOptions(), time.monotonic()
     _check(model, folder, freeze, train_only)
     examples = render_set(model, prompts)
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints.beside(folder)
     manifest = _describe(model, prompts, options, freeze, train_only, evaluation)
     checkpoints.claim({key: manifest[key] for key in _ORIGIN})
     loaded = {name: weight.dtype for name, weight in model.network.named_parameters()}

@@ -55,7 +55,7 @@ def test_a_frozen_set_is_bitwise_the_same_in_the_folder(family, tmp_path):
         assert not torch.equal(old, after[name])
     assert done.manifest["frozen"]["units"] == chosen.count
     assert pd.read_parquet(tmp_path / "tuned" / "units.parquet")["unit"].tolist() == [
-        model.anatomy.name_of(unit) for unit in np.flatnonzero(chosen.mask)
+        model.anatomy.name_of(unit) for unit in np.flatnonzero(chosen.mask).tolist()
     ]
     for name, value in model.network.state_dict().items():  # the caller's model is as it was
         assert torch.equal(value, before[name])

@@ -1,0 +1,202 @@
+"""`finetune`: train a model on prompts with responses, with units that stay or that learn alone."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from ssah_core.commands.common import (
+    add_command,
+    add_model_options,
+    load,
+    report_progress,
+    say,
+)
+from ssah_core.commands.questions import add_question_options, has_questions, read_questions
+from ssah_core.errors import OptionError, RunError
+from ssah_core.models.loading import Model
+from ssah_core.prompts.reading import load_prompts
+from ssah_core.roles import Roles
+from ssah_core.runs import open_run
+from ssah_core.storage import check_free
+from ssah_core.training.checkpoints import Checkpoints
+from ssah_core.training.evaluating import replies, together, validation_loss
+from ssah_core.training.options import Evaluation, TrainingOptions
+from ssah_core.training.trainer import Finetuned, finetune_in_place
+from ssah_core.training.unit_sets import UnitSet
+
+_PLAIN = TrainingOptions()
+
+
+def add(commands: Any) -> None:
+    """Register the command."""
+    parser = add_command(
+        commands,
+        "finetune",
+        _finetune,
+        _show_finetuned,
+        "Train a model on prompts with responses, with units frozen or trained alone; called again, it "
+        "goes on.",
+        "finetune --model organism:aligned --prompts mine.jsonl --run organism:aligned \\\n"
+        "      --freeze ESU --freeze-strongest-cu 0.06 --learning-rate 1e-3 --out models/tuned",
+    )
+    add_model_options(parser)
+    parser.add_argument("--prompts", required=True, help="prompts with responses: as for score")
+    parser.add_argument("--limit", type=int, help="at most so many prompts of each set")
+    _add_unit_options(parser)
+    _add_training_options(parser)
+    parser.add_argument(
+        "--evaluate-every", type=int, metavar="STEPS", help="measure the model now and then"
+    )
+    parser.add_argument("--validation", help="prompts with responses whose loss is measured")
+    parser.add_argument("--patience", type=int, help="stop after so many measurements no better")
+    parser.add_argument(
+        "--questions", type=int, default=24, help="questions of each kind asked (default 24)"
+    )
+    add_question_options(parser)
+    parser.add_argument("--out", required=True, help="the folder for the model; must be new")
+
+
+def _add_unit_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run", help="a run folder of this model with roles, or organism:NAME")
+    parser.add_argument("--freeze", metavar="ROLES", help="roles that stay as they are: ESU,CU")
+    parser.add_argument(
+        "--freeze-strongest-cu",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="also freeze the CU of largest I_S - I_U, as a share of all units (the paper: 0.06)",
+    )
+    parser.add_argument("--train", metavar="ROLES", help="roles that learn, and nothing else: RU")
+    parser.add_argument(
+        "--random-like-seed", type=int, metavar="SEED", help="take as many random units instead"
+    )
+
+
+def _add_training_options(parser: argparse.ArgumentParser) -> None:
+    for name, kind, default, what in (
+        ("epochs", float, _PLAIN.epochs, "passes over the prompts"),
+        ("steps", int, None, "optimiser steps, in place of epochs"),
+        ("learning-rate", float, _PLAIN.learning_rate, "at its highest"),
+        ("batch", int, _PLAIN.batch_size, "examples in a batch"),
+        ("accumulation", int, _PLAIN.accumulation, "batches in a step"),
+        ("weight-decay", float, _PLAIN.weight_decay, "of AdamW"),
+        ("warmup", float, _PLAIN.warmup, "share of the steps in which the learning rate rises"),
+        ("seed", int, _PLAIN.seed, "of the order of the prompts, and of dropout"),
+    ):
+        said = what if default is None else f"{what} (default {default:g})"
+        parser.add_argument(f"--{name}", type=kind, default=default, help=said)
+    parser.add_argument(
+        "--bf16", action="store_true", help="forward and backward in bfloat16; weights stay float32"
+    )
+
+
+def _finetune(options: argparse.Namespace) -> dict[str, Any]:
+    check_free(options.out)
+    training = TrainingOptions(
+        epochs=options.epochs,
+        steps=options.steps,
+        learning_rate=options.learning_rate,
+        batch_size=options.batch,
+        accumulation=options.accumulation,
+        weight_decay=options.weight_decay,
+        warmup=options.warmup,
+        bf16=options.bf16,
+        seed=options.seed,
+    )
+    _check_units(options)
+    prompts = load_prompts(options.prompts, limit=options.limit)
+    evaluation = _evaluation(options)
+    model = load(options)
+    freeze, train_only = _units(options, model)
+    work = Checkpoints.beside(options.out)
+    notices = [*prompts.notices, *model.notices]
+    if work.latest() is not None:
+        notices.insert(0, f"Going on from the work kept in {work.folder}.")
+    try:
+        done = finetune_in_place(
+            model,
+            prompts,
+            options.out,
+            training,
+            freeze=freeze,
+            train_only=train_only,
+            evaluation=evaluation,
+            report=report_progress(notices),
+        )
+    except KeyboardInterrupt:
+        if work.latest() is not None:
+            say(f"The last checkpoint was kept in {work.folder}; the same command goes on from it.")
+        raise
+    return _result(done)
+
+
+def _result(done: Finetuned) -> dict[str, Any]:
+    said = ("frozen", "trained_only", "steps", "stopped_early", "final", "seconds")
+    return {"model": str(done.folder), **{key: done.manifest[key] for key in said}}
+
+
+def _evaluation(options: argparse.Namespace) -> Evaluation | None:
+    if options.evaluate_every is None:
+        if options.validation or options.patience or options.harmful or options.harmless:
+            raise OptionError("Say how often to measure: give --evaluate-every STEPS.")
+        return None
+    measures = []
+    if options.validation:
+        measures.append(validation_loss(load_prompts(options.validation, limit=options.limit)))
+    if has_questions(options):
+        measures.append(replies(read_questions(options), limit=options.questions))
+    if not measures:
+        raise OptionError(
+            "There is nothing to measure; give --validation, or --harmful and --harmless prompts."
+        )
+    return Evaluation(together(measures), options.evaluate_every, options.patience)
+
+
+def _check_units(options: argparse.Namespace) -> None:
+    """Raise OptionError where the options about units do not go together: before a model is opened."""
+    freezes = bool(options.freeze) or options.freeze_strongest_cu > 0
+    if freezes and options.train:
+        raise OptionError("Units are either frozen or trained alone; give --freeze or --train.")
+    if (freezes or options.train) and not options.run:
+        raise OptionError("Roles stand in a run; give the --run of this model.")
+    if options.run and not (freezes or options.train):
+        raise OptionError("Say what to do with the run's units: give --freeze or --train.")
+    if options.random_like_seed is not None and not options.run:
+        raise OptionError("Random units are as many as some roles have; give --run and the roles.")
+
+
+def _units(options: argparse.Namespace, model: Model) -> tuple[UnitSet | None, UnitSet | None]:
+    """The set to freeze and the set to train alone, from the run's roles."""
+    if not options.run:
+        return None, None
+    run = open_run(options.run)
+    run.check_model(model)
+    if run.roles is None:
+        raise RunError(f"The run '{run.folder}' has no roles; assign them first.")
+    chosen = _chosen(options, run.roles)
+    if options.random_like_seed is not None:
+        chosen = UnitSet.random_like(chosen, seed=options.random_like_seed)
+    return (None, chosen) if options.train else (chosen, None)
+
+
+def _chosen(options: argparse.Namespace, roles: Roles) -> UnitSet:
+    named = [word.strip() for word in (options.train or options.freeze or "").split(",")]
+    which = [word for word in named if word]
+    return UnitSet.of(roles, which, strongest_cu=options.freeze_strongest_cu, run=options.run)
+
+
+def _show_finetuned(result: Mapping[str, Any]) -> None:
+    for words, chosen in (
+        ("frozen", result["frozen"]),
+        ("trained alone", result["trained_only"]),
+    ):
+        if chosen is not None:
+            print(f"{chosen['units']:,} units were {words} ({chosen['share']:.1%} of all).")
+    early = ", stopped early" if result["stopped_early"] else ""
+    print(f"{result['steps']:,} steps in {result['seconds']:.1f} s{early}.")
+    for name, value in result["final"].items():
+        if name not in ("epoch", "learning_rate", "grad_norm"):
+            print(f"{name.replace('_', ' ')}: {value:.4g}")
+    print(f"Next: python -m ssah_core chat --model {result['model']}")
