@@ -20,6 +20,7 @@ from benchmarks.subjects import (
     long_prompts,
     random_llama,
 )
+from benchmarks.training import training_lines
 from ssah_core import (
     Ablation,
     Model,
@@ -247,6 +248,7 @@ def all_lines(size: Size, device: str) -> list[Line]:
     lines.append(reply_pair(large, question, large_cut, size, 1.9))
     lines.append(many_ablations(organism, size))
     lines += [changed_ablation(organism, question, size), changed_ablation(large, question, size)]
+    lines += training_lines(large, size)
     if device == "cpu":
         lines += [figures(size), memory(size)]
     return lines

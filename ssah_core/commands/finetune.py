@@ -199,4 +199,4 @@ def _show_finetuned(result: Mapping[str, Any]) -> None:
     for name, value in result["final"].items():
         if name not in ("epoch", "learning_rate", "grad_norm"):
             print(f"{name.replace('_', ' ')}: {value:.4g}")
-    print(f"Next: python -m ssah_core chat --model {result['model']}")
+    print(f"Next: python -m ssah_core models --model {result['model']}")

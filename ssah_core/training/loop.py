@@ -6,6 +6,7 @@ every checkpoint and goes on with it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -95,6 +96,21 @@ class Loop(Trainer):
         )
         part.follow(self.optimizer)
         return self.optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """Up in a line, then down in a line; no step has a rate of 0, so a single step learns, too."""
+        warm = max(1, math.ceil(self._options.warmup * num_training_steps))
+
+        def share(step: int) -> float:
+            return min((step + 1) / warm, (num_training_steps - step) / num_training_steps)
+
+        chosen = optimizer or self.optimizer
+        assert chosen is not None
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(chosen, share)
+        self._created_lr_scheduler = True
+        return self.lr_scheduler
 
     def _clip_grad_norm(self, model: nn.Module) -> torch.Tensor:
         # The compact parameters are not the network's: clip what the optimiser moves.
@@ -189,8 +205,6 @@ def _arguments(
         learning_rate=options.learning_rate,
         per_device_train_batch_size=options.batch_size,
         gradient_accumulation_steps=options.accumulation,
-        warmup_steps=options.warmup,  # below 1: a share of the steps
-        lr_scheduler_type="linear",
         max_grad_norm=options.clip,
         bf16=options.bf16,
         seed=options.seed,
