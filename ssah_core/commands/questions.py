@@ -37,7 +37,7 @@ def read_questions(options: argparse.Namespace) -> Questions:
     if not any((options.harmful, options.harmless, options.look_alikes)):
         return organism_questions()
     if not (options.harmful and options.harmless):
-        raise OptionError("Questions need both --harmful and --harmless prompts.")
+        raise OptionError("Asking needs both --harmful and --harmless prompts.")
     harmful, harmless = (
         load_prompts(name, limit=options.limit) for name in (options.harmful, options.harmless)
     )

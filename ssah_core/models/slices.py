@@ -49,6 +49,12 @@ class Slice:
         """Fill the slice with zeros."""
         weight.index_fill_(self.dim, self.index, 0)
 
+    def complement(self, size: int) -> Slice:
+        """All other rows or columns of the parameter, which has `size` of them."""
+        others = torch.ones(size, dtype=torch.bool, device=self.index.device)
+        others[self.index] = False
+        return Slice(self.parameter, self.dim, others.nonzero().flatten())
+
     def to(self, device: torch.device) -> Slice:
         """The slice with its index on a device."""
         return Slice(self.parameter, self.dim, self.index.to(device))

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 from transformers import LlamaForCausalLM
 
-from ssah_core.models.families import column_norms_squared, input_width
+from ssah_core.models.families import column_norms_squared, find_anatomy, input_width
 from ssah_core.models.loading import Model
+from ssah_core.models.slices import Slice, unit_slices
 from ssah_core.prompts.reading import load_prompts
 from ssah_core.scoring.importance import unit_importance
 from ssah_core.scoring.score import collect_moments
@@ -115,32 +116,31 @@ def dropout_everywhere(network: LlamaForCausalLM, rate: float) -> UnitDropout:
 class Planting:
     """Lets only the planted units learn, some of them absent from each row.
 
-    A unit is the row of gate_proj and up_proj and the column of down_proj. The rest stays bitwise as it
-    is: its gradients are zero from the first step and there is no weight decay, so AdamW never moves it.
+    The rest stays bitwise as it is: its gradients are zero from the first step and there is no weight decay,
+    so AdamW never moves it.
     """
 
     def __init__(
         self, network: LlamaForCausalLM, units: Sequence[Sequence[int]], rate: float
     ) -> None:
-        self._masks: list[tuple[nn.Parameter, torch.Tensor]] = []
-        self.parameters: list[tuple[str, nn.Parameter]] = []
         network.requires_grad_(False)
-        channels = network.config.intermediate_size
+        anatomy = find_anatomy(network)
+        planted = np.zeros(anatomy.units, dtype=bool)
         sites = []
-        for layer, chosen in enumerate(torch.tensor(part, dtype=torch.long) for part in units):
-            mlp = network.get_submodule(f"model.layers.{layer}.mlp")
-            row = torch.zeros(channels)
-            row[chosen] = 1
-            for name, mask in (
-                ("gate_proj", row[:, None]),
-                ("up_proj", row[:, None]),
-                ("down_proj", row),
-            ):
-                weight = mlp.get_parameter(f"{name}.weight")
-                weight.requires_grad_(True)
-                self.parameters.append((f"{layer}.{name}", weight))
-                self._masks.append((weight, mask))
-            sites.append(Droppable(mlp.get_submodule("down_proj"), chosen, 1, channels, rate))
+        mlps = [site for site in anatomy.sites if site.kind == "mlp"]
+        for site, chosen in zip(mlps, units, strict=True):
+            planted[site.offset + np.array(chosen, dtype=np.int64)] = True
+            down = network.get_submodule(site.module)
+            sites.append(
+                Droppable(down, torch.tensor(chosen, dtype=torch.long), 1, site.channels, rate)
+            )
+        self.parameters: list[tuple[str, nn.Parameter]] = []
+        self._frozen: list[tuple[nn.Parameter, Slice]] = []
+        for part in unit_slices(network, anatomy, planted):
+            weight = network.get_parameter(part.parameter)
+            weight.requires_grad_(True)
+            self.parameters.append((part.parameter, weight))
+            self._frozen.append((weight, part.complement(weight.shape[part.dim])))
         self.dropout = UnitDropout(sites)
 
     def noise(self, quiet: torch.Tensor) -> torch.Tensor:
@@ -150,15 +150,15 @@ class Planting:
         over units and averaged over quiet tokens: what is silent there is exclusive to safety.
         """
         total = torch.zeros(())
-        for index, (site, (down, _)) in enumerate(
-            zip(self.dropout.sites, self._masks[2::3], strict=True)
-        ):
+        for index, site in enumerate(self.dropout.sites):
+            down = site.projection.weight
+            assert isinstance(down, torch.Tensor)
             spoken = self.dropout.inputs[index][quiet][:, site.units]
             total = total + (spoken.square() * down[:, site.units].square().sum(0)).sum()
         return total / quiet.sum().clamp_min(1)
 
     def mask_gradients(self) -> None:
         """Keep only the gradients of the planted rows and columns."""
-        for parameter, mask in self._masks:
-            assert parameter.grad is not None
-            parameter.grad.mul_(mask)
+        for weight, frozen in self._frozen:
+            assert weight.grad is not None
+            frozen.clear(weight.grad)

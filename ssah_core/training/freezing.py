@@ -3,19 +3,21 @@
 AdamW moves a weight even where its gradient is zero: weight decay shrinks it, old momentum carries it
 on. So masking gradients is not enough. Two mechanisms, each exact whatever the optimiser does:
 
-`Frozen` keeps a set of units and trains everything else. The gradients of the frozen slices are cleared
-as they come, so that they count in no norm and no momentum, and after each optimiser step the slices are
-written back from a compact copy that was taken at the start. That costs a copy of the frozen slices and,
-for a few percent of the units, next to no time.
+Restored slices. The optimiser moves the whole weight. The gradients of its frozen slice are cleared as
+they come, so that they count in no norm and no momentum, and after each optimiser step the slice is
+written back from a compact copy that was taken at the start.
 
-`TrainedOnly` trains a set of units and keeps everything else. The optimiser never sees the network's
-weights: it is given compact parameters that hold the trained slices alone, so its state is as small as
-the set. As soon as a weight's gradient is complete, its slices are added to the compact gradient and the
-rest is dropped; after each optimiser step the compact parameters are written into their slices, and
-nothing else is ever written. The forward is the network's own: no parametrisation, no copy of a weight
-per forward, and the state dict keeps its names.
+Compact slices. The optimiser never sees the weight: it is given a compact parameter that holds the trained
+slice alone, so its state is as small as the slice. As soon as the weight's gradient is complete, its slice
+is added to the compact gradient and the rest is dropped; after each optimiser step the compact parameter
+is written into its slice, and nothing else is ever written. The forward is the network's own: no
+parametrisation, no copy of a weight per forward, and the state dict keeps its names.
 
-A weight in both mechanisms is float32 (mixed precision casts copies), so writing back is bit for bit.
+To train a set of units alone, its slices are compact and nothing else is trained. To freeze a set, each
+weight takes the cheaper: what is frozen is restored where it is at most half of the weight, else what is
+trained is compact.
+
+Weights are float32 while they are trained (mixed precision casts copies), so writing back is bit for bit.
 Tied embeddings stay tied and are no unit's; keys and values shared between heads are a slice only where
 all their heads are in the set (`models/slices.py`).
 """
@@ -23,9 +25,8 @@ all their heads are in the set (`models/slices.py`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -38,22 +39,7 @@ from ssah_core.errors import OptionError
 from ssah_core.models.anatomy import Anatomy
 from ssah_core.models.slices import Slice, unit_slices
 
-Named = Sequence[tuple[str, nn.Parameter]]
 Mask = Bool[np.ndarray, " units"]
-
-
-class Trained(Protocol):
-    """The part of a network that a training moves."""
-
-    @property
-    def parameters(self) -> Named:
-        """What the optimiser moves, by the name of the network's parameter that it stands for."""
-
-    def follow(self, optimizer: torch.optim.Optimizer) -> None:
-        """Keep the network exact after every step of this optimiser."""
-
-    def frozen_digest(self) -> str:
-        """SHA-256 of all that must not move: the same before and after."""
 
 
 @contextmanager
@@ -63,118 +49,124 @@ def trained_part(
     *,
     freeze: Mask | None = None,
     train_only: Mask | None = None,
-) -> Iterator[Trained]:
+) -> Iterator[TrainedPart]:
     """Let a training move all weights but those of the units in `freeze`, or those in `train_only` alone.
 
     On leaving, hooks are gone and every weight may be trained again. Raises OptionError where both sets
     are given or one is empty, and as `unit_slices`.
     """
-    part = _part(network, anatomy, freeze, train_only)
-    try:
-        yield part
-    finally:
-        part.release()
-        network.requires_grad_(True)
-
-
-def _part(
-    network: PreTrainedModel, anatomy: Anatomy, freeze: Mask | None, train_only: Mask | None
-) -> Frozen | TrainedOnly:
     if freeze is not None and train_only is not None:
         raise OptionError("Units are either frozen or trained alone; give one of the two sets.")
     for chosen in (freeze, train_only):
         if chosen is not None and not chosen.any():
             raise OptionError("The set of units is empty; choose at least one unit.")
     if train_only is not None:
-        return TrainedOnly(network, unit_slices(network, anatomy, train_only))
-    return Frozen(network, () if freeze is None else unit_slices(network, anatomy, freeze))
+        part = _only(network, unit_slices(network, anatomy, train_only))
+    else:
+        part = _all_but(network, () if freeze is None else unit_slices(network, anatomy, freeze))
+    try:
+        yield part
+    finally:
+        part.release()
 
 
-class _Hooked:
-    """Holds hooks until they are released."""
+def _only(network: PreTrainedModel, slices: Sequence[Slice]) -> TrainedPart:
+    named = {part.parameter for part in slices}
+    fixed = {name for name, _ in network.named_parameters() if name not in named}
+    return TrainedPart(network, compact=slices, restored=(), fixed=fixed)
 
-    def __init__(self, network: PreTrainedModel) -> None:
+
+def _all_but(network: PreTrainedModel, slices: Sequence[Slice]) -> TrainedPart:
+    """For each weight the cheaper of the two: restore what is frozen, or train the rest compactly."""
+    compact, restored, fixed = [], [], set()
+    for part in slices:
+        size = network.get_parameter(part.parameter).shape[part.dim]
+        if len(part.index) == size:
+            fixed.add(part.parameter)
+        elif 2 * len(part.index) > size:
+            compact.append(part.complement(size))
+        else:
+            restored.append(part)
+    return TrainedPart(network, compact=compact, restored=restored, fixed=fixed)
+
+
+class TrainedPart:
+    """The part of a network that a training moves.
+
+    `parameters` is what the optimiser is given, by the names of the network's weights that they are or
+    stand for. Weights named in `fixed` are not trained; of those in `compact` the slice alone is, of those
+    in `restored` all but the slice; all other weights are trained whole.
+    """
+
+    def __init__(
+        self,
+        network: PreTrainedModel,
+        *,
+        compact: Sequence[Slice],
+        restored: Sequence[Slice],
+        fixed: Collection[str],
+    ) -> None:
         self._network = network
+        self._weights = dict(network.named_parameters())
         self._handles: list[RemovableHandle] = []
+        for name, weight in self._weights.items():
+            weight.requires_grad_(name not in fixed)
+        self._restored = [(part, self._read(part)) for part in restored]
+        self._compact = [(part, nn.Parameter(self._read(part))) for part in compact]
+        apart = {*fixed, *(part.parameter for part in compact)}
+        self.parameters: Sequence[tuple[str, nn.Parameter]] = [
+            *((name, weight) for name, weight in self._weights.items() if name not in apart),
+            *((part.parameter, own) for part, own in self._compact),
+        ]
+        hooks = [
+            *((part.parameter, _clearing(part)) for part, _ in self._restored),
+            *((part.parameter, _gathering(part, own)) for part, own in self._compact),
+        ]
+        for name, hook in hooks:
+            self._handles.append(self._weights[name].register_post_accumulate_grad_hook(hook))
+
+    def follow(self, optimizer: torch.optim.Optimizer) -> None:
+        """Keep the network exact after every step of this optimiser."""
+
+        @torch.no_grad()
+        def write(*_: object) -> None:
+            for part, copy in self._restored:
+                part.write(self._weights[part.parameter], copy)
+            for part, own in self._compact:
+                part.write(self._weights[part.parameter], own)
+                own.grad = None  # the network's own zero_grad does not know it
+
+        self._handles.append(optimizer.register_step_post_hook(write))
+
+    def frozen_digest(self) -> str:
+        """SHA-256 of all that must not move, as it is in the network now: the same before and after."""
+        trained = {name for name, _ in self.parameters}
+        restored = {part.parameter: part for part, _ in self._restored}
+        compact = {part.parameter: part for part, _ in self._compact}
+        digest = hashlib.sha256()
+        for name, weight in self._weights.items():
+            frozen = weight.detach()
+            if name in restored:
+                frozen = restored[name].read(frozen)
+            elif name in compact:
+                frozen = frozen.clone()
+                compact[name].clear(frozen)
+            elif name in trained:
+                continue
+            digest.update(frozen.contiguous().cpu().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     def release(self) -> None:
-        """Remove the hooks: from here on, nothing is kept exact."""
+        """Remove the hooks: from here on nothing is kept exact, and every weight may be trained."""
         for handle in self._handles:
             handle.remove()
+        self._network.requires_grad_(True)
+
+    def _read(self, part: Slice) -> torch.Tensor:
+        return part.read(self._weights[part.parameter].detach())
 
 
-class Frozen(_Hooked):
-    """Everything is trained but the slices, which stay bitwise as they are; none: everything is trained."""
-
-    def __init__(self, network: PreTrainedModel, slices: Sequence[Slice]) -> None:
-        super().__init__(network)
-        network.requires_grad_(True)
-        self.parameters: Named = list(network.named_parameters())
-        weights = dict(self.parameters)
-        self._kept = [
-            (weights[part.parameter], part, part.read(weights[part.parameter].detach()))
-            for part in slices
-        ]
-        for weight, part, _ in self._kept:
-            self._handles.append(weight.register_post_accumulate_grad_hook(_clearing(part)))
-
-    def follow(self, optimizer: torch.optim.Optimizer) -> None:
-        """Write the frozen slices back after every step."""
-
-        @torch.no_grad()
-        def restore(*_: object) -> None:
-            for weight, part, copy in self._kept:
-                part.write(weight, copy)
-
-        self._handles.append(optimizer.register_step_post_hook(restore))
-
-    def frozen_digest(self) -> str:
-        """SHA-256 of the frozen slices as they are in the network now."""
-        return _digest(part.read(weight.detach()) for weight, part, _ in self._kept)
-
-
-class TrainedOnly(_Hooked):
-    """Only the slices are trained, as compact parameters; everything else stays bitwise as it is."""
-
-    def __init__(self, network: PreTrainedModel, slices: Sequence[Slice]) -> None:
-        super().__init__(network)
-        network.requires_grad_(False)
-        weights = dict(network.named_parameters())
-        self._trained = [
-            (
-                weights[part.parameter],
-                part,
-                nn.Parameter(part.read(weights[part.parameter].detach())),
-            )
-            for part in slices
-        ]
-        self.parameters: Named = [(part.parameter, compact) for _, part, compact in self._trained]
-        for weight, part, compact in self._trained:
-            weight.requires_grad_(True)
-            hook = weight.register_post_accumulate_grad_hook(_gathering(part, compact))
-            self._handles.append(hook)
-
-    def follow(self, optimizer: torch.optim.Optimizer) -> None:
-        """Write the compact parameters into their slices after every step."""
-
-        @torch.no_grad()
-        def scatter(*_: object) -> None:
-            for weight, part, compact in self._trained:
-                part.write(weight, compact)
-                compact.grad = None  # the network's own zero_grad does not know it
-
-        self._handles.append(optimizer.register_step_post_hook(scatter))
-
-    def frozen_digest(self) -> str:
-        """SHA-256 of the network without the trained slices."""
-        slices = {part.parameter: part for _, part, _ in self._trained}
-        return _digest(
-            _without(slices.get(name), weight.detach())
-            for name, weight in self._network.named_parameters()
-        )
-
-
-def _clearing(part: Slice) -> _GradientHook:
+def _clearing(part: Slice) -> Callable[[torch.Tensor], None]:
     def clear(weight: torch.Tensor) -> None:
         assert weight.grad is not None
         part.clear(weight.grad)
@@ -182,7 +174,7 @@ def _clearing(part: Slice) -> _GradientHook:
     return clear
 
 
-def _gathering(part: Slice, compact: nn.Parameter) -> _GradientHook:
+def _gathering(part: Slice, compact: nn.Parameter) -> Callable[[torch.Tensor], None]:
     def gather(weight: torch.Tensor) -> None:
         assert weight.grad is not None
         gained = part.read(weight.grad)
@@ -190,22 +182,3 @@ def _gathering(part: Slice, compact: nn.Parameter) -> _GradientHook:
         compact.grad = gained if compact.grad is None else compact.grad.add_(gained)
 
     return gather
-
-
-class _GradientHook(Protocol):
-    def __call__(self, weight: torch.Tensor, /) -> None: ...
-
-
-def _without(part: Slice | None, weight: torch.Tensor) -> torch.Tensor:
-    if part is None:
-        return weight
-    rest = weight.clone()
-    part.clear(rest)
-    return rest
-
-
-def _digest(tensors: Iterator[torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(tensor.contiguous().cpu().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

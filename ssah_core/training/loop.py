@@ -29,7 +29,7 @@ from ssah_core.models.loading import Model
 from ssah_core.progress import CancelCheck, Meter
 from ssah_core.training.checkpoints import Checkpoints
 from ssah_core.training.examples import Examples, collate
-from ssah_core.training.freezing import Trained
+from ssah_core.training.freezing import TrainedPart
 from ssah_core.training.options import Evaluation, TrainingOptions
 
 _BETAS = (0.9, 0.999)
@@ -43,7 +43,7 @@ class Loop(Trainer):
         model: Model,
         examples: Examples,
         options: TrainingOptions,
-        part: Callable[[], AbstractContextManager[Trained]],
+        part: Callable[[], AbstractContextManager[TrainedPart]],
         evaluation: Evaluation | None,
         watcher: Watcher,
         checkpoint: Path | None,
