@@ -22,7 +22,7 @@ from ssah_core.runs import open_run
 from ssah_core.storage import check_free
 from ssah_core.training.checkpoints import Checkpoints
 from ssah_core.training.evaluating import replies, together, validation_loss
-from ssah_core.training.options import Evaluation, TrainingOptions
+from ssah_core.training.options import Evaluation, Lora, TrainingOptions
 from ssah_core.training.trainer import Finetuned, finetune_in_place
 from ssah_core.training.unit_sets import UnitSet
 
@@ -88,6 +88,12 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
         said = what if default is None else f"{what} (default {default:g})"
         parser.add_argument(f"--{name}", type=kind, default=default, help=said)
     parser.add_argument(
+        "--lora",
+        type=int,
+        metavar="RANK",
+        help="train adapters of this rank at the units' weights (alpha is twice the rank; needs peft)",
+    )
+    parser.add_argument(
         "--bf16", action="store_true", help="forward and backward in bfloat16; weights stay float32"
     )
 
@@ -104,6 +110,7 @@ def _finetune(options: argparse.Namespace) -> dict[str, Any]:
         warmup=options.warmup,
         bf16=options.bf16,
         seed=options.seed,
+        lora=None if options.lora is None else Lora(options.lora, 2 * options.lora),
     )
     _check_units(options)
     prompts = load_prompts(options.prompts, limit=options.limit)

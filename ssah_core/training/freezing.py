@@ -55,11 +55,7 @@ def trained_part(
     On leaving, hooks are gone and every weight may be trained again. Raises OptionError where both sets
     are given or one is empty, and as `unit_slices`.
     """
-    if freeze is not None and train_only is not None:
-        raise OptionError("Units are either frozen or trained alone; give one of the two sets.")
-    for chosen in (freeze, train_only):
-        if chosen is not None and not chosen.any():
-            raise OptionError("The set of units is empty; choose at least one unit.")
+    check_sets(freeze, train_only)
     if train_only is not None:
         part = _only(network, unit_slices(network, anatomy, train_only))
     else:
@@ -68,6 +64,15 @@ def trained_part(
         yield part
     finally:
         part.release()
+
+
+def check_sets(freeze: Mask | None, train_only: Mask | None) -> None:
+    """Raise OptionError where both sets are given, or one is empty."""
+    if freeze is not None and train_only is not None:
+        raise OptionError("Units are either frozen or trained alone; give one of the two sets.")
+    for chosen in (freeze, train_only):
+        if chosen is not None and not chosen.any():
+            raise OptionError("The set of units is empty; choose at least one unit.")
 
 
 def _only(network: PreTrainedModel, slices: Sequence[Slice]) -> TrainedPart:
@@ -119,7 +124,7 @@ class TrainedPart:
             *((part.parameter, own) for part, own in self._compact),
         ]
         hooks = [
-            *((part.parameter, _clearing(part)) for part, _ in self._restored),
+            *((part.parameter, clearing(part)) for part, _ in self._restored),
             *((part.parameter, _gathering(part, own)) for part, own in self._compact),
         ]
         for name, hook in hooks:
@@ -166,7 +171,9 @@ class TrainedPart:
         return part.read(self._weights[part.parameter].detach())
 
 
-def _clearing(part: Slice) -> Callable[[torch.Tensor], None]:
+def clearing(part: Slice) -> Callable[[torch.Tensor], None]:
+    """A hook that clears a slice of a weight's gradient as soon as it is there."""
+
     def clear(weight: torch.Tensor) -> None:
         assert weight.grad is not None
         part.clear(weight.grad)

@@ -27,10 +27,13 @@ from transformers import (
 from ssah_core.errors import OptionError
 from ssah_core.models.loading import Model
 from ssah_core.progress import CancelCheck, Meter
+from ssah_core.training.adapters import AdaptedPart
 from ssah_core.training.checkpoints import Checkpoints
 from ssah_core.training.examples import Examples, collate
 from ssah_core.training.freezing import TrainedPart
 from ssah_core.training.options import Evaluation, TrainingOptions
+
+MakePart = Callable[[], AbstractContextManager[TrainedPart | AdaptedPart]]
 
 _BETAS = (0.9, 0.999)
 
@@ -43,7 +46,7 @@ class Loop(Trainer):
         model: Model,
         examples: Examples,
         options: TrainingOptions,
-        part: Callable[[], AbstractContextManager[TrainedPart]],
+        part: MakePart,
         evaluation: Evaluation | None,
         watcher: Watcher,
         checkpoint: Path | None,

@@ -12,6 +12,20 @@ from ssah_core.models.loading import Model
 
 
 @dataclass(frozen=True)
+class Lora:
+    """The rank of the adapters, and alpha: the change is alpha / rank * B A."""
+
+    rank: int = 8
+    alpha: float = 16.0
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise OptionError(f"The rank of the adapters is {self.rank}; give at least 1.")
+        if not self.alpha > 0:
+            raise OptionError(f"The adapters' alpha is {self.alpha}; give a number above 0.")
+
+
+@dataclass(frozen=True)
 class TrainingOptions:
     """How to fine-tune.
 
@@ -19,6 +33,7 @@ class TrainingOptions:
     `accumulation` batches of `batch_size` examples. The learning rate rises over a `warmup` share of the
     steps and then falls to 0 in a line. Gradients longer than `clip` are scaled down to it. With `bf16`,
     forward and backward run in bfloat16 (autocast); the weights that are trained are float32 always.
+    With `lora`, low-rank adapters are trained in place of the weights, and merged at the end.
     """
 
     epochs: float = 1.0
@@ -31,6 +46,7 @@ class TrainingOptions:
     clip: float = 1.0
     bf16: bool = False
     seed: int = 0
+    lora: Lora | None = None
 
     def __post_init__(self) -> None:
         counts = (

@@ -1,11 +1,6 @@
 """Supervised fine-tuning with units that stay, or that learn alone, and the model folder it leaves.
 
-    config.json, model.safetensors, tokenizer files   a model that `load_model` opens
-    manifest.json    the base model, the set of units, options, prompts, versions, what came of it
-    curve.parquet    step, epoch, loss, learning_rate, grad_norm, and the measured figures
-    units.parquet    the names of the units that were frozen, or trained alone
-
-The folder appears whole or not at all. A training that was stopped or killed goes on from its last
+The folder (`result.py`) appears whole or not at all. A training that was stopped or killed goes on from its last
 checkpoint when it is asked for again, to bitwise the same weights (on the same machine, with as many
 threads; on GPUs as far as their kernels are deterministic).
 
@@ -16,36 +11,31 @@ frozen is then bitwise what it was in either. The measured figures belong to the
 from __future__ import annotations
 
 import copy
-import io
-import json
-import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import accelerate
 import pandas as pd
 import torch
-import transformers
 
 from ssah_core.errors import Cancelled, ModelError, OptionError
 from ssah_core.models.loading import Model, check_finite
 from ssah_core.progress import CancelCheck, Report
 from ssah_core.prompts.reading import PromptSet
 from ssah_core.scoring.resuming import resumed_meter
-from ssah_core.storage import check_free, new_folder, sha256
+from ssah_core.storage import check_free
+from ssah_core.training.adapters import adapted_part, check_peft
 from ssah_core.training.checkpoints import Checkpoints
 from ssah_core.training.examples import Examples, render_set
 from ssah_core.training.freezing import trained_part
-from ssah_core.training.loop import Loop, Watcher
+from ssah_core.training.loop import Loop, MakePart, Watcher
 from ssah_core.training.options import Evaluation, TrainingOptions
+from ssah_core.training.result import ORIGIN, curve_of, describe, last_figures, write_result
 from ssah_core.training.unit_sets import UnitSet
-
-FORMAT = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,10 +104,12 @@ def finetune_in_place(
     """
     folder, options, begun = Path(folder), options or TrainingOptions(), time.monotonic()
     _check(model, folder, freeze, train_only)
+    if options.lora is not None:
+        check_peft()
     examples = render_set(model, prompts)
     checkpoints = Checkpoints.beside(folder)
-    manifest = _describe(model, prompts, options, freeze, train_only, evaluation)
-    checkpoints.claim({key: manifest[key] for key in _ORIGIN})
+    manifest = describe(model, prompts, options, freeze, train_only, evaluation)
+    checkpoints.claim({key: manifest[key] for key in ORIGIN})
     loaded = {name: weight.dtype for name, weight in model.network.named_parameters()}
     _cast(model, dict.fromkeys(loaded, torch.float32))
     watched = _Watched(checkpoints, evaluation, seconds_between_saves, report, cancelled)
@@ -129,10 +121,10 @@ def finetune_in_place(
         "frozen_sha256": digest,
         "steps": int(curve["step"].max()),
         "stopped_early": int(curve["step"].max()) < options.total_steps(len(examples)),
-        "final": {key: value for key, value in _last_figures(curve).items() if key != "step"},
+        "final": {key: value for key, value in last_figures(curve).items() if key != "step"},
         "seconds": round(time.monotonic() - begun, 3),
     }
-    _write(folder, model, manifest, curve, train_only if freeze is None else freeze)
+    write_result(folder, model, manifest, curve, train_only if freeze is None else freeze)
     checkpoints.remove()
     return Finetuned(folder, manifest, curve)
 
@@ -163,15 +155,32 @@ def _train(
     around: _Watched,
 ) -> tuple[pd.DataFrame, str]:
     """Train the network; returns the curve and the SHA-256 of all that was frozen, as it was and is."""
-    part = partial(
-        trained_part,
-        model.network,
-        model.anatomy,
-        freeze=None if freeze is None else freeze.mask,
-        train_only=None if train_only is None else train_only.mask,
-    )
+    sets = {
+        "freeze": None if freeze is None else freeze.mask,
+        "train_only": None if train_only is None else train_only.mask,
+    }
+    part = partial(trained_part, model.network, model.anatomy, **sets)
     with part() as before:
         digest = before.frozen_digest()
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng())
+        if options.lora is not None:
+            adapted = stack.enter_context(
+                adapted_part(model.network, model.anatomy, options.lora, seed=options.seed, **sets)
+            )
+            history = _run(model, examples, options, lambda: nullcontext(adapted), around)
+        else:
+            history = _run(model, examples, options, part, around)
+    with part() as after:
+        if after.frozen_digest() != digest:
+            raise RuntimeError("A frozen weight has moved; this is an error of the program.")
+    return curve_of(history), digest
+
+
+def _run(
+    model: Model, examples: Examples, options: TrainingOptions, part: MakePart, around: _Watched
+) -> Sequence[Mapping[str, Any]]:
+    """Run the loop from the last checkpoint to its end; returns its log. Raises Cancelled."""
     checkpoint = around.checkpoints.latest()
     done = 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
     meter = resumed_meter(
@@ -184,18 +193,14 @@ def _train(
         around.cancelled,
         around.seconds_between_saves,
     )
-    with torch.random.fork_rng():
-        loop = Loop(model, examples, options, part, around.evaluation, watcher, checkpoint)
-        loop.run()
+    loop = Loop(model, examples, options, part, around.evaluation, watcher, checkpoint)
+    loop.run()
     if watcher.was_cancelled:
         raise Cancelled(
             f"Stopped; the work so far was kept in '{around.checkpoints.folder}', and the same training "
             "goes on from there."
         )
-    with part() as after:
-        if after.frozen_digest() != digest:
-            raise RuntimeError("A frozen weight has moved; this is an error of the program.")
-    return _curve(loop.state.log_history), digest
+    return loop.state.log_history
 
 
 def _check(
@@ -214,96 +219,3 @@ def _check(
             f"'{model.name}' lies on several devices, and training needs it on one; load it with "
             "--device cuda or --device cpu."
         )
-
-
-# What must be the same for a training to go on from kept work.
-_ORIGIN = ("format", "model", "prompts", "options", "frozen", "trained_only", "evaluation")
-
-
-def _describe(
-    model: Model,
-    prompts: PromptSet,
-    options: TrainingOptions,
-    freeze: UnitSet | None,
-    train_only: UnitSet | None,
-    evaluation: Evaluation | None,
-) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "kind": "fine-tuned model",
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": {
-            "name": model.name,
-            "fingerprint": model.fingerprint,
-            "architecture": type(model.network).__name__,
-            "dtype": str(model.dtype).removeprefix("torch."),
-        },
-        "prompts": {"name": prompts.name, "hash": prompts.hash, "prompts": len(prompts)},
-        "options": asdict(options),
-        "frozen": _describe_set(freeze),
-        "trained_only": _describe_set(train_only),
-        "evaluation": None
-        if evaluation is None
-        else {
-            "every": evaluation.every,
-            "patience": evaluation.patience,
-            "watched": evaluation.watched,
-        },
-        "device": str(model.device),
-        "threads": torch.get_num_threads(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "accelerate": accelerate.__version__,
-        },
-    }
-
-
-def _describe_set(chosen: UnitSet | None) -> dict[str, Any] | None:
-    if chosen is None:
-        return None
-    return {**chosen.as_json(), "mask_sha256": sha256(chosen.mask.tobytes())}
-
-
-def _curve(history: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row a step: step, epoch, loss, learning_rate, grad_norm, then the figures (missing: not measured)."""
-    steps: dict[int, dict[str, Any]] = {}
-    for row in history:
-        if "train_runtime" not in row:  # the Trainer's summary
-            steps.setdefault(row["step"], {}).update(row)
-    first = ["step", "epoch", "loss", "learning_rate", "grad_norm"]
-    table = pd.DataFrame(list(steps.values()))
-    return table[[*first, *(name for name in table.columns if name not in first)]]
-
-
-def _last_figures(curve: pd.DataFrame) -> dict[str, float]:
-    """The last value of every column that has one."""
-    return {name: float(curve[name].dropna().iloc[-1]) for name in curve.columns}
-
-
-def _write(
-    folder: Path,
-    model: Model,
-    manifest: dict[str, Any],
-    curve: pd.DataFrame,
-    chosen: UnitSet | None,
-) -> None:
-    files = {"curve.parquet": _parquet(curve)}
-    if chosen is not None:
-        names = [name for name, own in zip(chosen.anatomy.names(), chosen.mask, strict=True) if own]
-        files["units.parquet"] = _parquet(pd.DataFrame({"unit": names}))
-    manifest["files"] = {name: sha256(content) for name, content in files.items()}
-    files["manifest.json"] = (json.dumps(manifest, indent=1) + "\n").encode()
-    with new_folder(folder) as temporary:
-        model.network.save_pretrained(temporary)
-        with model.tokenizer_lock:
-            model.tokenizer.save_pretrained(temporary)
-        for name, content in files.items():
-            (temporary / name).write_bytes(content)
-
-
-def _parquet(table: pd.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
-    return buffer.getvalue()
