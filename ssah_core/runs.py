@@ -75,8 +75,11 @@ def create_run(folder: str | Path, model: Model, scores: Scores, *, seconds: flo
     return Run(folder, manifest, scores, None)
 
 
-def save_roles(run: Run, roles: Roles) -> Run:
-    """Keep roles in a run, in place of those that it held; raises RunError as `create_run`."""
+def save_roles(run: Run, roles: Roles, *, search: Mapping[str, Any] | None = None) -> Run:
+    """Keep roles in a run, in place of those that it held; raises RunError as `create_run`.
+
+    `search` says how their shares were found, where they were not chosen by hand.
+    """
     if run.folder.resolve().is_relative_to(ORGANISMS.resolve()) and run.roles is not None:
         raise RunError(
             f"The run '{run.folder}' ships with the built-in model and stays as it is; score the model "
@@ -94,7 +97,10 @@ def save_roles(run: Run, roles: Roles) -> Run:
         "thresholds": asdict(roles.thresholds),
         "counts": roles.counts,
     }
-    manifest = {**run.manifest, "files": files, "roles": options}
+    kept = {key: value for key, value in run.manifest.items() if key != "search"}
+    manifest = {**kept, "files": files, "roles": options}
+    if search is not None:
+        manifest["search"] = dict(search)
     write_file(run.folder / name, table)
     write_file(run.folder / MANIFEST, _encode(manifest))
     for file in old:

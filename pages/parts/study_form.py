@@ -39,8 +39,7 @@ class StudyRequest:
     name: str
     run: Run
     questions: Questions
-    controls: int
-    fills: tuple[Fill, ...]
+    plan: Plan
 
     @property
     def folder(self) -> Path:
@@ -119,8 +118,7 @@ def start_study(request: StudyRequest) -> None:
                 model,
                 request.run,
                 request.questions,
-                controls=request.controls,
-                fills=request.fills,
+                request.plan,
                 report=job.report,
                 cancelled=job.stopping,
             )

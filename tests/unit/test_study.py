@@ -14,6 +14,7 @@ from ssah_core.ablation import Ablation
 from ssah_core.cli import main
 from ssah_core.errors import Cancelled, OptionError, PromptError, RunError
 from ssah_core.evaluation.metrics import by_subject, wilson
+from ssah_core.evaluation.plan import Plan
 from ssah_core.evaluation.questions import Question, Questions, file_questions, organism_questions
 from ssah_core.evaluation.study import study
 from ssah_core.evaluation.study_folder import run_study
@@ -76,7 +77,9 @@ def test_prompts_about_one_thing_widen_the_interval():
 
 def test_every_role_stands_beside_both_of_its_controls(scores):
     roles = assign_roles(scores, 0.1, 0.1, 0.1)
-    found = study(tiny_model(), roles, ASKED, controls=2, fills=["zero", "mean"], reply_tokens=3)
+    found = study(
+        tiny_model(), roles, ASKED, Plan(controls=2, fills=("zero", "mean"), reply_tokens=3)
+    )
     named = [(row.removed, row.control, row.fill) for row in found.rows]
     assert named[0] == ("nothing", None, "zero")
     for fill in ("zero", "mean"):
@@ -92,7 +95,7 @@ def test_every_role_stands_beside_both_of_its_controls(scores):
 
 def test_a_rows_replies_are_those_of_its_ablation_alone(scores):
     model, roles = tiny_model(), assign_roles(scores, 0.2, 0.1, 0.1)
-    found = study(model, roles, ASKED, controls=0, reply_tokens=4)
+    found = study(model, roles, ASKED, Plan(controls=0, reply_tokens=4))
     table = pd.DataFrame(found.replies)
     prompts = [question.prompt for question in ASKED.all]
     for role in ("ESU", "RU"):
@@ -109,7 +112,7 @@ def test_metrics_count_what_the_judge_says(scores):
 
     roles = assign_roles(scores, 0, 0, 0)
     [row] = [r for r in study(
-        tiny_model(), roles, ASKED, controls=0, reply_tokens=2, judge=SaysNoToMake()
+        tiny_model(), roles, ASKED, Plan(controls=0, reply_tokens=2), judge=SaysNoToMake()
     ).rows if r.removed == "nothing"]  # fmt: skip
     assert row.metrics["refused"].value == 0.25
     assert row.metrics["attack_success"].value == 0.75
@@ -123,8 +126,8 @@ def test_metrics_count_what_the_judge_says(scores):
 
 def test_a_question_that_the_units_were_scored_on_is_a_leak(tmp_path, run):
     leaking = Questions((Question("DO  1", "x"),), ASKED.harmless)
-    with pytest.raises(PromptError, match="1 of the study's prompts are among those"):
-        run_study(tmp_path / "study", tiny_model(), run, leaking, reply_tokens=2)
+    with pytest.raises(PromptError, match="1 of these prompts are among those"):
+        run_study(tmp_path / "study", tiny_model(), run, leaking, Plan(reply_tokens=2))
     assert not (tmp_path / "study").exists()
 
 
@@ -146,23 +149,23 @@ def test_questions_from_files_claim_no_exact_answer():
 
 
 def test_a_study_is_kept_whole_with_its_report(tmp_path, run):
-    rows = run_study(tmp_path / "study", tiny_model(), run, ASKED, controls=1, reply_tokens=2)
+    rows = run_study(tmp_path / "study", tiny_model(), run, ASKED, Plan(controls=1, reply_tokens=2))
     folder = tmp_path / "study"
     kept = json.loads((folder / "rows.json").read_text())
     assert kept == [json.loads(json.dumps(row.as_json())) for row in rows]
-    assert "| ESU | size |" in (folder / "report.md").read_text()
+    assert "| random, as many as ESU (size-matched) |" in (folder / "report.md").read_text()
     assert len(pd.read_parquet(folder / "replies.parquet")) % len(ASKED.all) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "study"]
     with pytest.raises(RunError, match="already exists"):
-        run_study(folder, tiny_model(), run, ASKED, reply_tokens=2)
+        run_study(folder, tiny_model(), run, ASKED, Plan(reply_tokens=2))
 
 
 def test_a_stopped_study_goes_on_to_the_same_table(tmp_path, run, monkeypatch):
     from ssah_core.scoring import replies
 
     monkeypatch.setattr(replies, "_TOKENS_AT_ONCE", 200)  # many small batches
-    options = {"controls": 1, "reply_tokens": 2}
-    whole = run_study(tmp_path / "whole", tiny_model(), run, ASKED, **options)
+    plan = Plan(controls=1, reply_tokens=2)
+    whole = run_study(tmp_path / "whole", tiny_model(), run, ASKED, plan)
     calls = iter(range(1000))
     with pytest.raises(Cancelled, match="kept"):
         run_study(
@@ -170,12 +173,12 @@ def test_a_stopped_study_goes_on_to_the_same_table(tmp_path, run, monkeypatch):
             tiny_model(),
             run,
             ASKED,
-            **options,
+            plan,
             cancelled=lambda: next(calls) > 8,
         )
     assert (tmp_path / ".study.partial").exists()
     seen = []
-    again = run_study(tmp_path / "study", tiny_model(), run, ASKED, **options, report=seen.append)
+    again = run_study(tmp_path / "study", tiny_model(), run, ASKED, plan, report=seen.append)
     assert seen[0].done > 0
     assert [row.as_json() for row in again] == [row.as_json() for row in whole]
     assert not (tmp_path / ".study.partial").exists()
@@ -184,10 +187,9 @@ def test_a_stopped_study_goes_on_to_the_same_table(tmp_path, run, monkeypatch):
 def test_a_run_without_roles_is_told_to_get_them(tmp_path, scores):
     bare = create_run(tmp_path / "bare", tiny_model(), scores)
     with pytest.raises(RunError, match="assign them"):
-        run_study(tmp_path / "study", tiny_model(), bare, ASKED)
+        run_study(tmp_path / "study", tiny_model(), bare, ASKED, Plan())
     with pytest.raises(OptionError, match="0 or more controls"):
-        run = save_roles(bare, assign_roles(scores, 0.1, 0.1, 0.1))
-        run_study(tmp_path / "study", tiny_model(), run, ASKED, controls=-1)
+        Plan(controls=-1)
 
 
 def test_the_command_prints_the_table(tmp_path, capsys):
@@ -203,4 +205,4 @@ def test_the_command_prints_the_table(tmp_path, capsys):
     assert list(row) == ["removed", "control", "share", "units", "fill", "metrics"]
     assert set(row["metrics"]["refused"]) == {"value", "low", "high", "n"}
     assert main([*base[:-1], str(tmp_path / "b"), *sets[:2]]) == 2
-    assert "needs both" in capsys.readouterr().err
+    assert "are needed" in capsys.readouterr().err

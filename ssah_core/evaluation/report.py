@@ -1,0 +1,110 @@
+"""A study as text: its table in Markdown, what its controls say, and how it was made.
+
+Everything is read from a study's manifest and its rows as JSON, so that an old study can be told anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Json = Mapping[str, Any]
+
+# What a metric is called for people; the order is that of the tables.
+METRIC_NAMES = {
+    "refused": "refused",
+    "attack_success": "not refused",
+    "attack_success_strict": "not refused, 20 words or more",
+    "complied": "complied exactly",
+    "harmless_refused": "harmless refused",
+    "harmless_correct": "harmless answered exactly",
+    "false_refusals": "look-alikes refused",
+    "perplexity": "perplexity",
+    "kl": "KL divergence, nats",
+    "token_accuracy": "next token right",
+}
+PLAIN_METRICS = frozenset({"perplexity", "kl"})  # shown as they are, not as percent
+_WITH_SYSTEM = "_with_system"
+# What would show that a control is not harmless: it moves refusals, or the harmless answers.
+_CHECKED = ("refused", "harmless_correct", "harmless_refused")
+
+
+def metric_name(name: str) -> str:
+    """A metric's name for people."""
+    plain = name.removesuffix(_WITH_SYSTEM)
+    words = METRIC_NAMES.get(plain, plain.replace("_", " "))
+    return words if plain == name else f"{words}, with system prompt"
+
+
+def removed_name(row: Json) -> str:
+    """What a row switched off, in words."""
+    if row["control"]:
+        return f"random, as many as {row['removed']} ({row['control']}-matched)"
+    return "random CU, as many as ESU" if row["removed"] == "CU" else str(row["removed"])
+
+
+def shown(name: str, measured: Json) -> str:
+    """A figure with its interval: in percent, but for perplexity and divergence."""
+    value, low, high = (measured[key] for key in ("value", "low", "high"))
+    if name.removesuffix(_WITH_SYSTEM) in PLAIN_METRICS:
+        return f"{value:.3g} ({low:.3g}\u2013{high:.3g})"
+    return f"{100 * value:.1f} ({100 * low:.0f}\u2013{100 * high:.0f})"
+
+
+def markdown(rows: Sequence[Json]) -> str:
+    """Rows as a Markdown table: percent, with 95% intervals."""
+    names = list(rows[0]["metrics"])
+    title = ["switched off", "share", "fill", *(metric_name(name) for name in names)]
+    lines = ["| " + " | ".join(title) + " |", "|---" * len(title) + "|"]
+    for row in rows:
+        share, fill = (f"{row['share']:.1%}", row["fill"]) if row["units"] else ("", "")
+        figures = [shown(name, row["metrics"][name]) for name in names]
+        lines.append("| " + " | ".join([removed_name(row), share, fill, *figures]) + " |")
+    return "\n".join(lines)
+
+
+def control_notes(rows: Sequence[Json]) -> list[str]:
+    """One sentence for every control whose interval leaves out the figure of the untouched model."""
+    untouched = rows[0]["metrics"]
+    notes = []
+    for row in rows:
+        for name in _CHECKED:
+            if not row["control"] or name not in row["metrics"]:
+                continue
+            found, before = row["metrics"][name], untouched[name]
+            if not found["low"] <= before["value"] <= found["high"]:
+                notes.append(
+                    f"{removed_name(row)[0].upper()}{removed_name(row)[1:]}, {row['share']:.1%}, "
+                    f"{row['fill']}: {metric_name(name)} {shown(name, found)} against "
+                    f"{shown(name, before)} untouched. So many random units do some damage of their "
+                    f"own; read the row of {row['removed']} against this one."
+                )
+    return notes
+
+
+def report_of(manifest: Json, rows: Sequence[Json]) -> str:
+    """The whole report: what was done, the table, what the controls say, how it is read."""
+    roles, asked = manifest["roles"], manifest["questions"]
+    counts = ", ".join(f"{role} {count:,}" for role, count in roles["counts"].items())
+    notes = control_notes(rows) or [
+        "The interval of every random control holds the untouched model's figure: no effect was seen."
+    ]
+    plan = manifest["plan"]
+    parts = [
+        f"# Ablation study of {manifest['model']['name']}",
+        f"Units by role: {counts} (scored on {roles['tokens']} tokens; kinds: {roles['kinds']}). "
+        f"Prompts: {asked['harmful']:,} harmful, {asked['harmless']:,} harmless, "
+        f"{asked['look_alikes']:,} look-alikes, none of them among the prompts that the units were "
+        f"found on. Greedy replies of at most {plan['reply_tokens']} tokens; each random control is "
+        f"the mean over {plan['controls']} seeds. Model fingerprint {manifest['model']['fingerprint']}; "
+        f"{manifest['device']}, {manifest['dtype']}, {manifest['created']}.",
+        "Percent of prompts, with 95% intervals:",
+        markdown(rows),
+        "## What the controls say",
+        "\n".join(f"- {note}" for note in notes),
+        "## How to read it",
+        f"{manifest['judge']} Intervals resample the things that prompts are about, and the seeds of "
+        "the controls. *share* is of all units of the model."
+        + (f" System prompt: \u201c{plan['system']}\u201d" if plan["system"] else ""),
+    ]
+    return "\n\n".join(parts) + "\n"
