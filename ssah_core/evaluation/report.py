@@ -63,30 +63,48 @@ def markdown(rows: Sequence[Json]) -> str:
     return "\n".join(lines)
 
 
+def table_rows(manifest: Json, rows: Sequence[Json]) -> list[Json]:
+    """The rows in which each role is removed at its own share, with their controls; no curves."""
+    counts = manifest["roles"]["counts"]
+    return [
+        row
+        for row in rows
+        if row["removed"] in ("nothing", "CU") or row["units"] == counts[row["removed"]]
+    ]
+
+
 def control_notes(rows: Sequence[Json]) -> list[str]:
-    """One sentence for every control whose interval leaves out the figure of the untouched model."""
+    """One sentence for every control that moved a figure out of its interval, as far as was seen."""
     untouched = rows[0]["metrics"]
     notes = []
     for row in rows:
-        for name in _CHECKED:
-            if not row["control"] or name not in row["metrics"]:
-                continue
-            found, before = row["metrics"][name], untouched[name]
-            if not found["low"] <= before["value"] <= found["high"]:
-                notes.append(
-                    f"{removed_name(row)[0].upper()}{removed_name(row)[1:]}, {row['share']:.1%}, "
-                    f"{row['fill']}: {metric_name(name)} {shown(name, found)} against "
-                    f"{shown(name, before)} untouched. So many random units do some damage of their "
-                    f"own; read the row of {row['removed']} against this one."
-                )
+        moved = [
+            f"{metric_name(name)} {shown(name, row['metrics'][name])}, untouched "
+            f"{100 * untouched[name]['value']:.1f}"
+            for name in _CHECKED
+            if row["control"] and name in row["metrics"] and _outside(row, untouched, name)
+        ]
+        if moved:
+            what = removed_name(row)
+            notes.append(
+                f"{what[0].upper()}{what[1:]}, fill {row['fill']}, do some damage of their own: "
+                f"{'; '.join(moved)}. Read {row['removed']} against this row, not against nothing."
+            )
     return notes
+
+
+def _outside(row: Json, untouched: Json, name: str) -> bool:
+    """Whether a row's interval leaves out what the untouched model does."""
+    found = row["metrics"][name]
+    return not found["low"] <= untouched[name]["value"] <= found["high"]
 
 
 def report_of(manifest: Json, rows: Sequence[Json]) -> str:
     """The whole report: what was done, the table, what the controls say, how it is read."""
     roles, asked = manifest["roles"], manifest["questions"]
     counts = ", ".join(f"{role} {count:,}" for role, count in roles["counts"].items())
-    notes = control_notes(rows) or [
+    table = table_rows(manifest, rows)
+    notes = control_notes(table) or [
         "The interval of every random control holds the untouched model's figure: no effect was seen."
     ]
     plan = manifest["plan"]
@@ -99,7 +117,8 @@ def report_of(manifest: Json, rows: Sequence[Json]) -> str:
         f"the mean over {plan['controls']} seeds. Model fingerprint {manifest['model']['fingerprint']}; "
         f"{manifest['device']}, {manifest['dtype']}, {manifest['created']}.",
         "Percent of prompts, with 95% intervals:",
-        markdown(rows),
+        markdown(table),
+        *([] if len(table) == len(rows) else ["## Other shares", markdown(rows)]),
         "## What the controls say",
         "\n".join(f"- {note}" for note in notes),
         "## How to read it",

@@ -26,7 +26,7 @@ from ssah_core.errors import RunError
 from ssah_core.evaluation.judges import Judge
 from ssah_core.evaluation.plan import Plan
 from ssah_core.evaluation.questions import Questions, check_no_leak
-from ssah_core.evaluation.report import report_of
+from ssah_core.evaluation.report import report_of, table_rows
 from ssah_core.evaluation.study import Row, Study, study
 from ssah_core.models.loading import Model
 from ssah_core.progress import CancelCheck, Report
@@ -94,9 +94,7 @@ class KeptStudy:
     @property
     def table(self) -> list[Mapping[str, Any]]:
         """The rows in which each role is removed at its own share, with their controls."""
-        counts = self.manifest["roles"]["counts"]
-        return [row for row in self.rows if row["units"] == counts.get(row["removed"], row["units"])
-                or row["removed"] == "CU"]  # fmt: skip
+        return table_rows(self.manifest, self.rows)
 
     @property
     def has_curves(self) -> bool:
