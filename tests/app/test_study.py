@@ -102,6 +102,6 @@ def test_other_shares_and_a_system_prompt_make_curves_and_columns(studies):
     assert kept.has_curves
     assert "refused, with system prompt" in app.dataframe[0].value.columns
     assert len(app.dataframe[0].value) == len(kept.table)
-    app.selectbox(key="curve_metric").set_value("harmless_correct").run()
+    app.selectbox(key="curve_metric").set_value("harmless_refused").run()
     assert not app.exception
     assert len(app.dataframe[-1].value) == len(FEW.all)  # the replies, each prompt once

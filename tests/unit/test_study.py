@@ -13,8 +13,8 @@ from ssah_core import Prompt, PromptSet, assign_roles, create_run, reply_all, sa
 from ssah_core.ablation import Ablation
 from ssah_core.cli import main
 from ssah_core.errors import Cancelled, OptionError, PromptError, RunError
-from ssah_core.evaluation.metrics import by_subject, wilson
 from ssah_core.evaluation import share_search
+from ssah_core.evaluation.metrics import by_subject, wilson
 from ssah_core.evaluation.plan import Plan, cases_of, distinct
 from ssah_core.evaluation.questions import Question, Questions, file_questions, organism_questions
 from ssah_core.evaluation.report import control_notes
