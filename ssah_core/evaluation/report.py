@@ -123,7 +123,9 @@ def report_of(manifest: Json, rows: Sequence[Json]) -> str:
         "\n".join(f"- {note}" for note in notes),
         "## How to read it",
         f"{manifest['judge']} Intervals resample the things that prompts are about, and the seeds of "
-        "the controls. *share* is of all units of the model."
+        "the controls. *share* is of all units of the model. Perplexity, the KL divergence from the "
+        "untouched model (per token) and *next token right* are read on the harmless prompts, over their "
+        "known answers or, where there are none, the untouched model's own replies."
         + (f" System prompt: \u201c{plan['system']}\u201d" if plan["system"] else ""),
     ]
     return "\n\n".join(parts) + "\n"

@@ -7,13 +7,14 @@ that was stopped or killed goes on where it was, to the same table.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
 
 from ssah_core.ablation import Fill, Match
 from ssah_core.evaluation.judges import Judge, RefusalPhrases
+from ssah_core.evaluation.language import predict
 from ssah_core.evaluation.metrics import Measured, by_subject
 from ssah_core.evaluation.plan import Case, Plan, cases_of, distinct
 from ssah_core.evaluation.questions import Question, Questions
@@ -68,10 +69,14 @@ def study(
     *,
     judge: Judge | None = None,
     kept: Kept[Mapping[int, str]] | None = None,
+    kept_predictions: Kept[Mapping[int, str]] | None = None,
     report: Report | None = None,
     cancelled: CancelCheck | None = None,
 ) -> Study:
     """Measure every removal of the plan and its controls, greedily decoded.
+
+    How well text is still predicted is measured on the harmless questions, with their known answers
+    or the untouched model's own replies. `kept` and `kept_predictions` hold the work of an earlier call.
 
     Raises as `generate`, OptionError where a share of the plan cannot be, and Cancelled when asked to
     stop.
@@ -88,14 +93,35 @@ def study(
         report=report,
         cancelled=cancelled,
     )
-    by_cut = np.array(replies, dtype=object).reshape(len(cuts), len(chats))[places]
+    by_cut = np.array(replies, dtype=object).reshape(len(cuts), len(chats))
+    predictions = predict(
+        model,
+        _texts(questions, by_cut[0]),
+        cuts,
+        kept=kept_predictions,
+        report=report,
+        cancelled=cancelled,
+    )
+    by_cut = by_cut[places]
     judged = judge or RefusalPhrases()
     rows, first = [], 0
     for case in cases:
         last = first + len(case.cuts)
-        rows.append(_row(case, questions, by_cut[first:last], judged))
+        row = _row(case, questions, by_cut[first:last], judged)
+        predicted = predictions.metrics(places[first:last], [q.subject for q in questions.harmless])
+        rows.append(replace(row, metrics={**row.metrics, **predicted}))
         first = last
     return Study(rows, _reply_columns(cases, questions, plan.system, by_cut), judged.about)
+
+
+def _texts(questions: Questions, untouched: np.ndarray) -> list[tuple[str, str]]:
+    """Every harmless question with its known answer, or the untouched model's reply."""
+    first = len(questions.harmful)
+    replies = untouched[first : first + len(questions.harmless)].tolist()
+    return [
+        (question.prompt, reply if question.answer is None else question.answer)
+        for question, reply in zip(questions.harmless, replies, strict=True)
+    ]
 
 
 def _chats(questions: Questions, system: str | None) -> list[Chat]:

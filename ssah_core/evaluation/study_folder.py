@@ -74,6 +74,7 @@ def run_study(
             plan,
             judge=judge,
             kept=work.replies("study"),
+            kept_predictions=work.replies("predictions"),
             report=report,
             cancelled=cancelled,
         )
