@@ -1,6 +1,12 @@
 """The ablation study: figures with intervals, controls beside every role, nothing lost when it is stopped."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,8 +27,10 @@ from ssah_core.evaluation.report import control_notes
 from ssah_core.evaluation.study import study
 from ssah_core.evaluation.study_folder import open_study, run_study
 from ssah_core.runs import open_run
+from ssah_core.scoring import replies
 from ssah_core.study_figures import share_curves
 
+ROOT = Path(__file__).parents[2]
 SAFETY = PromptSet("safety", tuple(Prompt(f"do {n}", "no") for n in range(5)))
 UTILITY = PromptSet("utility", tuple(Prompt(f"what is {n}", f"it is {n}") for n in range(5)))
 ASKED = Questions(
@@ -165,8 +173,6 @@ def test_a_study_is_kept_whole_with_its_report(tmp_path, run):
 
 
 def test_a_stopped_study_goes_on_to_the_same_table(tmp_path, run, monkeypatch):
-    from ssah_core.scoring import replies
-
     monkeypatch.setattr(replies, "_TOKENS_AT_ONCE", 200)  # many small batches
     plan = Plan(controls=1, reply_tokens=2)
     whole = run_study(tmp_path / "whole", tiny_model(), run, ASKED, plan)
@@ -355,3 +361,42 @@ def test_curves_have_a_panel_a_role_and_a_line_a_control(tmp_path, run):
     lines = [trace for trace in figure.data if trace.mode == "lines+markers"]
     assert len(lines) == 9
     assert all(len(line.x) == 4 and line.x[0] == 0 for line in lines)  # nothing, 5%, 10%, 20%
+
+
+KILLED = """
+import sys, time
+from tiny_models import tiny_model
+from ssah_core import open_run
+from ssah_core.evaluation.plan import Plan
+from ssah_core.evaluation.questions import Question, Questions
+from ssah_core.evaluation.study_folder import run_study
+from ssah_core.scoring import checkpoint, replies
+
+replies._TOKENS_AT_ONCE = 200
+checkpoint._SECONDS_BETWEEN_SAVES = 0.0
+checkpoint._SHARE_OF_TIME = 1.0
+asked = eval(sys.argv[3])
+run_study(sys.argv[1], tiny_model(), open_run(sys.argv[2]), asked, Plan(controls=2, reply_tokens=2),
+          report=lambda progress: time.sleep(0.1))
+"""
+
+
+def test_a_study_killed_in_the_middle_goes_on_to_the_same_table(tmp_path, run, monkeypatch):
+    monkeypatch.setattr(replies, "_TOKENS_AT_ONCE", 200)
+    plan = Plan(controls=2, reply_tokens=2)
+    whole = run_study(tmp_path / "whole", tiny_model(), run, ASKED, plan)
+    state = tmp_path / ".study.partial" / "checkpoint.json"
+    arguments = [str(tmp_path / "study"), str(run.folder), repr(ASKED)]
+    victim = subprocess.Popen(
+        [sys.executable, "-c", KILLED, *arguments],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+    )
+    while not state.exists() and victim.poll() is None:
+        time.sleep(0.02)
+    victim.kill()
+    assert victim.wait() == -signal.SIGKILL
+    assert not (tmp_path / "study").exists()
+    seen = []
+    again = run_study(tmp_path / "study", tiny_model(), run, ASKED, plan, report=seen.append)
+    assert seen[0].done > 0
+    assert [row.as_json() for row in again] == [row.as_json() for row in whole]
