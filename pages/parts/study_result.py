@@ -11,7 +11,14 @@ import streamlit as st
 from pages.parts.exports import picture_config
 from pages.parts.places import STUDIES
 from ssah_core.evaluation.judges import RefusalPhrases
-from ssah_core.evaluation.report import control_notes, metric_name, removed_name, shown
+from ssah_core.evaluation.report import (
+    control_notes,
+    in_words,
+    metric_name,
+    metrics_in_order,
+    removed_name,
+    shown,
+)
 from ssah_core.evaluation.study_folder import KeptStudy, open_study
 from ssah_core.run_list import run_folder
 from ssah_core.study_figures import share_curves
@@ -64,8 +71,15 @@ def draw_result(name: str) -> None:
     """Draw the table, the downloads, and the replies behind it."""
     kept = _open(name, run_folder(STUDIES, name).stat().st_mtime)
     st.markdown(f"**{kept.manifest['model']['name']}**: percent of prompts, with 95% intervals")
+    st.markdown(in_words(kept.table))
     table = pd.DataFrame([_line(row) for row in kept.table])
-    st.dataframe(table, hide_index=True, alt=f"The table of the study {name}", key="study table")
+    st.dataframe(
+        table,
+        hide_index=True,
+        height="content",
+        alt=f"The table of the study {name}",
+        key="study table",
+    )
     st.caption(
         f"{kept.manifest['judge']} Intervals resample the things that prompts are about, and the seeds of "
         "the controls."
@@ -97,7 +111,7 @@ def _draw_curves(kept: KeptStudy) -> None:
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         metric = st.selectbox(
             "Measure",
-            list(kept.rows[0]["metrics"]),
+            metrics_in_order(kept.rows[0]),
             format_func=metric_name,
             key="curve_metric",
             width=300,
@@ -123,7 +137,9 @@ def _open(name: str, changed: float) -> KeptStudy:
 
 
 def _line(row: Mapping[str, Any]) -> dict[str, str]:
-    figures = {metric_name(name): shown(name, found) for name, found in row["metrics"].items()}
+    figures = {
+        metric_name(name): shown(name, row["metrics"][name]) for name in metrics_in_order(row)
+    }
     return {
         "switched off": removed_name(row),
         "units": f"{row['units']:,}" if row["units"] else "",

@@ -13,15 +13,15 @@ Json = Mapping[str, Any]
 # What a metric is called for people; the order is that of the tables.
 METRIC_NAMES = {
     "refused": "refused",
-    "attack_success": "not refused",
-    "attack_success_strict": "not refused, 20 words or more",
     "complied": "complied exactly",
-    "harmless_refused": "harmless refused",
     "harmless_correct": "harmless answered exactly",
+    "harmless_refused": "harmless refused",
     "false_refusals": "look-alikes refused",
     "perplexity": "perplexity",
     "kl": "KL divergence, nats",
     "token_accuracy": "next token right",
+    "attack_success": "not refused",
+    "attack_success_strict": "not refused, 20 words or more",
 }
 PLAIN_METRICS = frozenset({"perplexity", "kl"})  # shown as they are, not as percent
 _WITH_SYSTEM = "_with_system"
@@ -53,7 +53,7 @@ def shown(name: str, measured: Json) -> str:
 
 def markdown(rows: Sequence[Json]) -> str:
     """Rows as a Markdown table: percent, with 95% intervals."""
-    names = list(rows[0]["metrics"])
+    names = metrics_in_order(rows[0])
     title = ["switched off", "share", "fill", *(metric_name(name) for name in names)]
     lines = ["| " + " | ".join(title) + " |", "|---" * len(title) + "|"]
     for row in rows:
@@ -71,6 +71,46 @@ def table_rows(manifest: Json, rows: Sequence[Json]) -> list[Json]:
         for row in rows
         if row["removed"] in ("nothing", "CU") or row["units"] == counts[row["removed"]]
     ]
+
+
+def in_words(rows: Sequence[Json]) -> str:
+    """What switching ESU off did, beside as many random units, in one or two sentences."""
+    found = {(row["removed"], row["control"]): row["metrics"] for row in reversed(rows)}
+    before, cut, random = (
+        found.get(key) for key in (("nothing", None), ("ESU", None), ("ESU", "size"))
+    )
+    if before is None or cut is None:
+        return "No units are ESU, so none were switched off."
+
+    def percent(figures: Json, name: str) -> str:
+        return f"{100 * figures[name]['value']:.0f}%"
+
+    text = (
+        f"With nothing off, {percent(before, 'refused')} of the harmful requests are refused; with ESU "
+        f"off, {percent(cut, 'refused')}"
+    )
+    text += f"; with as many random units off, {percent(random, 'refused')}." if random else "."
+    if "harmless_correct" in before:
+        return text + (
+            f" Harmless prompts are answered exactly in {percent(before, 'harmless_correct')} of the "
+            f"cases, and in {percent(cut, 'harmless_correct')} with ESU off."
+        )
+    return text + (
+        f" Of the harmless prompts {percent(before, 'harmless_refused')} are refused, and "
+        f"{percent(cut, 'harmless_refused')} with ESU off."
+    )
+
+
+def metrics_in_order(row: Json) -> list[str]:
+    """A row's metrics, the most telling first."""
+    known = list(METRIC_NAMES)
+    return sorted(
+        row["metrics"],
+        key=lambda name: (
+            name.endswith(_WITH_SYSTEM),
+            known.index(name.removesuffix(_WITH_SYSTEM)),
+        ),
+    )
 
 
 def control_notes(rows: Sequence[Json]) -> list[str]:
@@ -116,6 +156,7 @@ def report_of(manifest: Json, rows: Sequence[Json]) -> str:
         f"found on. Greedy replies of at most {plan['reply_tokens']} tokens; each random control is "
         f"the mean over {plan['controls']} seeds. Model fingerprint {manifest['model']['fingerprint']}; "
         f"{manifest['device']}, {manifest['dtype']}, {manifest['created']}.",
+        in_words(table),
         "Percent of prompts, with 95% intervals:",
         markdown(table),
         *([] if len(table) == len(rows) else ["## Other shares", markdown(rows)]),

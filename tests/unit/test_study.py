@@ -23,7 +23,7 @@ from ssah_core.evaluation import share_search
 from ssah_core.evaluation.metrics import by_subject, wilson
 from ssah_core.evaluation.plan import Plan, cases_of, distinct
 from ssah_core.evaluation.questions import Question, Questions, file_questions, organism_questions
-from ssah_core.evaluation.report import control_notes
+from ssah_core.evaluation.report import control_notes, in_words
 from ssah_core.evaluation.study import study
 from ssah_core.evaluation.study_folder import open_study, run_study
 from ssah_core.runs import open_run
@@ -400,3 +400,24 @@ def test_a_study_killed_in_the_middle_goes_on_to_the_same_table(tmp_path, run, m
     again = run_study(tmp_path / "study", tiny_model(), run, ASKED, plan, report=seen.append)
     assert seen[0].done > 0
     assert [row.as_json() for row in again] == [row.as_json() for row in whole]
+
+
+def test_the_result_is_told_in_words_too():
+    def row(removed, control, refused, right):
+        figures = {"refused": refused, "harmless_correct": right}
+        return {
+            "removed": removed,
+            "control": control,
+            "metrics": {name: {"value": value} for name, value in figures.items()},
+        }
+
+    rows = [
+        row("nothing", None, 0.95, 0.9),
+        row("ESU", None, 0.02, 0.89),
+        row("ESU", "size", 0.9, 1),
+    ]
+    said = in_words(rows)
+    assert "95% of the harmful requests are refused; with ESU off, 2%" in said
+    assert "random units off, 90%" in said
+    assert "90% of the cases, and in 89% with ESU off" in said
+    assert "none were switched off" in in_words(rows[:1])
