@@ -10,6 +10,7 @@ import streamlit as st
 
 from ssah_core.roles import Roles
 from ssah_core.runs import unit_table
+from ssah_core.tables import csv_of
 
 _FORMAT = "picture_format"
 
@@ -48,7 +49,7 @@ def picture_config(name: str) -> dict[str, Any]:
 
 
 def _csv(roles: Roles) -> bytes:
-    return unit_table(roles).to_csv(index=False).encode()
+    return csv_of(unit_table(roles))
 
 
 def _html(figure: go.Figure) -> bytes:

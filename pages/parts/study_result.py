@@ -22,6 +22,7 @@ from ssah_core.evaluation.report import (
 from ssah_core.evaluation.study_folder import KeptStudy, open_study
 from ssah_core.run_list import run_folder
 from ssah_core.study_figures import share_curves
+from ssah_core.tables import csv_of
 
 _MOST_REPLIES = 2000
 _PAPER = [
@@ -96,7 +97,7 @@ def draw_result(name: str) -> None:
         )
     with st.container(horizontal=True, gap="small"):
         st.download_button(
-            "Table as CSV", table.to_csv(index=False), f"{name}.csv", "text/csv", on_click="ignore"
+            "Table as CSV", csv_of(table), f"{name}.csv", "text/csv", on_click="ignore"
         )
         report = (run_folder(STUDIES, name) / "report.md").read_bytes()
         st.download_button("Report", report, f"{name}.md", "text/markdown", on_click="ignore")
