@@ -181,14 +181,8 @@ def _describe(model: Model, scores: Scores, seconds: float) -> dict[str, Any]:
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
-        "model": {
-            "name": scores.model,
-            "fingerprint": scores.fingerprint,
-            "architecture": type(model.network).__name__,
-            "parameters": model.parameters,
-            "device": str(model.device),
-            "dtype": str(model.dtype).removeprefix("torch."),
-        },
+        "model": {**model.about, "name": scores.model, "fingerprint": scores.fingerprint},
+        "options": dict(scores.options),
         "anatomy": [asdict(site) for site in scores.anatomy.sites],
         "prompts": {
             "safety": _describe_prompts(scores.safety_prompts, scores.safety),
@@ -204,12 +198,9 @@ def _describe(model: Model, scores: Scores, seconds: float) -> dict[str, Any]:
 
 def _describe_prompts(prompts: PromptSet, moments: TokenMoments) -> dict[str, Any]:
     return {
-        "name": prompts.name,
-        "hash": prompts.hash,
-        "prompts": len(prompts),
+        **prompts.about,
         "prompt_tokens": moments.prompt.count,
         "response_tokens": moments.response.count,
-        "notices": list(prompts.notices),
     }
 
 
@@ -238,7 +229,11 @@ def _read_scores(manifest: Mapping[str, Any], contents: Mapping[str, bytes]) -> 
         values = zip(rows["prompt"], rows["response"], rows["own_reply"], strict=True)
         about = manifest["prompts"][attribute]
         return PromptSet(
-            about["name"], tuple(Prompt(*row) for row in values), tuple(about["notices"])
+            about["name"],
+            tuple(Prompt(*row) for row in values),
+            tuple(about["notices"]),
+            tuple(about.get("where", {}).items()),  # runs of earlier versions do not say
+            about.get("limit"),
         )
 
     return Scores(
@@ -250,6 +245,7 @@ def _read_scores(manifest: Mapping[str, Any], contents: Mapping[str, bytes]) -> 
         utility=TokenMoments(moments("utility", "prompt"), moments("utility", "response")),
         safety_prompts=prompts("safety"),
         utility_prompts=prompts("utility"),
+        options=manifest.get("options", {}),
     )
 
 

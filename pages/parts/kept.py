@@ -11,8 +11,9 @@ import streamlit as st
 from pages.parts.errors import plain, show_error
 from pages.parts.places import RUNS, STUDIES, page_file
 from pages.parts.screen import Screen
+from ssah_core.archives import pack, unpack
 from ssah_core.errors import SsahError
-from ssah_core.keeping import KeptItem, Kind, delete, list_kept, pack, read_manifest, rename, unpack
+from ssah_core.keeping import KeptItem, Kind, delete, list_kept, read_manifest, rename
 from ssah_core.reproduce import commands_of
 
 _SAID = "kept_said"

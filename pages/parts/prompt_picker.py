@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import streamlit as st
@@ -57,4 +58,4 @@ def _read_file(name: str, content: bytes, where: str) -> PromptSet:
             found = load_prompts(path, where={column: value} if where else None)
         except PromptError as error:
             raise PromptError(str(error).replace(str(path), name)) from error
-    return PromptSet(name, found.prompts, found.notices)
+    return replace(found, name=name)

@@ -66,7 +66,8 @@ def run_study(
         "plan": json.loads(json.dumps(asdict(plan))),
     }
     partial = folder.with_name(f".{folder.name}.partial")
-    with checkpointed(partial, origin, model.anatomy) as work:
+    about = _manifest(model, run, questions, plan)
+    with checkpointed(partial, origin, model.anatomy, about=about) as work:
         found = study(
             model,
             run.roles,
@@ -78,7 +79,8 @@ def run_study(
             report=report,
             cancelled=cancelled,
         )
-        manifest = _manifest(model, run, questions, plan, found)
+        manifest = _manifest(model, run, questions, plan)
+        manifest["judge"] = found.judge
         manifest["seconds"] = round(time.monotonic() - start, 3)
         _write(folder, found, manifest)
     return found.rows
@@ -135,9 +137,7 @@ def _hash_of(questions: Questions) -> str:
     return sha256(json.dumps([question.prompt for question in questions.all]).encode())
 
 
-def _manifest(
-    model: Model, run: Run, questions: Questions, plan: Plan, found: Study
-) -> dict[str, Any]:
+def _manifest(model: Model, run: Run, questions: Questions, plan: Plan) -> dict[str, Any]:
     assert run.roles is not None
     return {
         "format": FORMAT,
@@ -160,7 +160,6 @@ def _manifest(
             "look_alikes": len(questions.look_alikes),
         },
         "plan": asdict(plan),
-        "judge": found.judge,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -79,6 +79,18 @@ class Model:
         """How many weights the model has."""
         return self.network.num_parameters()
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a manifest says of the model."""
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "architecture": type(self.network).__name__,
+            "parameters": self.parameters,
+            "device": str(self.device),
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+
 
 _CONTEXT = "max_position_embeddings"
 
