@@ -51,6 +51,11 @@ class Run:
     scores: Scores
     roles: Roles | None
 
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of its scores: what tells it from another run that has taken its name."""
+        return str(self.manifest["files"][_SCORES])
+
     def check_model(self, model: Model) -> None:
         """Raise RunError where the run was not made from this very model."""
         same = self.scores.anatomy == model.anatomy and self.scores.fingerprint == model.fingerprint

@@ -9,7 +9,8 @@ _STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 def csv_of(table: pd.DataFrame) -> bytes:
     """A table as CSV; text that a spreadsheet would take for a formula gets an apostrophe before it."""
-    return table.map(_inert).rename(columns=_inert).to_csv(index=False).encode()
+    text = {name: table[name].map(_inert) for name in table if table[name].dtype.kind not in "biuf"}
+    return table.assign(**text).rename(columns=_inert).to_csv(index=False).encode()
 
 
 def _inert(cell: object) -> object:

@@ -101,7 +101,7 @@ def active(screen: Screen) -> Active:
     """What is switched off now; says it in the sidebar. Call after the widgets that choose it."""
     assert screen.run is not None
     chosen = settings.choice(screen.run)
-    roles = _roles(str(screen.run.folder), chosen.shares, chosen.tokens, chosen.kinds, screen.run)
+    roles = _roles(screen.run.digest, chosen.shares, chosen.tokens, chosen.kinds, screen.run)
     cut = build_ablation(roles, chosen)
     setting = describe(screen.run, chosen, cut)
     screen.switched_off.text(setting.label)
@@ -110,7 +110,7 @@ def active(screen: Screen) -> Active:
 
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _roles(
-    folder: str, shares: tuple[float, float, float], tokens: Tokens, kinds: Kinds, _run: Run
+    digest: str, shares: tuple[float, float, float], tokens: Tokens, kinds: Kinds, _run: Run
 ) -> Roles:
     """Roles of a run; a large model's take a tenth of a second, and every click asks for them."""
     return assign(_run, shares, tokens, kinds)

@@ -13,17 +13,20 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.choice import Choice
+from pages.parts.places import BUILT_IN
 from ssah_core.ablation import FILLS
 from ssah_core.errors import AblationError
 from ssah_core.figures import QUANTITIES
 from ssah_core.models.anatomy import Anatomy
 from ssah_core.roles import DEFAULT_KINDS, DEFAULT_TOKENS, KIND_CHOICES, ROLES, Role
+from ssah_core.run_list import is_run_name
 from ssah_core.runs import Run
 from ssah_core.scoring.scores import TOKEN_CHOICES
 
 SHARED_ROLES: tuple[Role, ...] = ("ESU", "EUU", "RU")  # CU is what they leave
 CONTROLS = ("size", "layer")
 VIEWS = ("Distribution", "Heatmap", "Scores", "One layer")
+KEPT_KINDS = ("Runs", "Studies")
 _FALLBACK_SHARES: dict[Role, float] = {"ESU": 0.08, "EUU": 0.10, "RU": 0.15}
 _PLAIN: dict[str, Any] = {
     "roles": [],
@@ -41,6 +44,9 @@ _PLAIN: dict[str, Any] = {
     "quantity": QUANTITIES[0],
     "layer": 0,
     "unit": "",
+    # What the Runs screen shows; an empty name is the first of the list.
+    "kept_kind": KEPT_KINDS[0],
+    "kept_name": "",
 }
 NOTHING = "nothing"
 # Kept for the session, but no part of a link: how replies are written, and a second run, which a link
@@ -183,6 +189,8 @@ def _read_link(asked: Mapping[str, list[str]], anatomy: Anatomy) -> dict[str, An
         "quantity": lambda words: _one_of(words[0], QUANTITIES),
         "layer": lambda words: _whole(words[0], 0, anatomy.layers - 1),
         "unit": lambda words: _units(words[:1], anatomy)[0],
+        "kept_kind": lambda words: _one_of(words[0], KEPT_KINDS),
+        "kept_name": lambda words: _kept_name(words[0]),
         "added": lambda words: _units(words, anatomy),
         "spared": lambda words: _units(words, anatomy),
         **{f"share_{role}": lambda words: _percent(words[0]) for role in SHARED_ROLES},
@@ -210,6 +218,12 @@ def _percent(word: str) -> float:
 
 def _one_of(word: str, known: Sequence[str]) -> str:
     if word not in known:
+        raise ValueError(word)
+    return word
+
+
+def _kept_name(word: str) -> str:
+    if not is_run_name(word) and word not in BUILT_IN:
         raise ValueError(word)
     return word
 

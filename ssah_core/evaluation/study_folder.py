@@ -88,11 +88,12 @@ def run_study(
 
 @dataclass(frozen=True, eq=False)
 class KeptStudy:
-    """A study read back: what made it, its rows as JSON, and every reply, one row each."""
+    """A study read back: what made it, its rows as JSON, every reply, one row each, and its report."""
 
     manifest: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
     replies: pd.DataFrame
+    report: bytes
 
     @property
     def table(self) -> list[Mapping[str, Any]]:
@@ -118,7 +119,8 @@ def open_study(folder: str | Path) -> KeptStudy:
                 raise RunError(f"The file {path / name} is damaged; run the study again.")
         replies = pd.read_parquet(io.BytesIO(contents["replies.parquet"]))
         rows = json.loads(contents["rows.json"])
-        return KeptStudy(manifest, rows, _with_new_columns(replies, rows))
+        replies = _with_new_columns(replies, rows)
+        return KeptStudy(manifest, rows, replies, contents["report.md"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"'{path}' is no study, or a damaged one; make one with: python -m ssah_core study"

@@ -1,8 +1,6 @@
 """Runs and studies by name: renamed, deleted, packed and unpacked, and nothing else is ever touched."""
 
-import io
 import json
-import zipfile
 
 import pandas as pd
 import pytest
@@ -11,7 +9,6 @@ from tiny_models import tiny_model
 from ssah_core import (
     Prompt,
     PromptSet,
-    archives,
     assign_roles,
     create_run,
     keeping,
@@ -24,7 +21,7 @@ from ssah_core.cli import main
 from ssah_core.errors import RunError
 from ssah_core.evaluation.plan import Plan
 from ssah_core.evaluation.questions import Question, Questions
-from ssah_core.evaluation.study_folder import open_study, run_study
+from ssah_core.evaluation.study_folder import run_study
 from ssah_core.keeping import delete, list_kept, rename
 from ssah_core.reproduce import commands_of
 from ssah_core.tables import csv_of
@@ -50,86 +47,6 @@ def root(tmp_path, scores):
 def own(root):
     """The runs that are listed, but for those that ship with the built-in models."""
     return [item.name for item in list_kept(root, "run") if not item.shipped]
-
-
-def files_of(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def zipped(files):
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return content.getvalue()
-
-
-def test_a_run_comes_back_from_its_archive_bit_for_bit(root):
-    archive = pack(root / "mine")
-    assert pack(root / "mine") == archive
-    unpack(root, "again", archive, "run")
-    assert files_of(root / "again") == files_of(root / "mine")
-    assert open_run(root / "again").roles is not None
-
-
-def test_a_study_comes_back_from_its_archive(root, tmp_path):
-    studies = tmp_path / "studies"
-    run_study(studies / "s", tiny_model(), open_run(root / "mine"), ASKED, Plan(1, reply_tokens=2))
-    unpack(studies, "t", pack(studies / "s"), "study")
-    assert open_study(studies / "t").rows == open_study(studies / "s").rows
-    with pytest.raises(RunError, match="holds a study, and a run was expected"):
-        unpack(root, "t", pack(studies / "s"), "run")
-    assert [item.kind for item in list_kept(studies, "study")] == ["study"] * 2
-    assert own(studies) == []
-
-
-def linked(files):
-    info = zipfile.ZipInfo("roles-0123456789ab.parquet")
-    info.external_attr = 0o120777 << 16
-    content = io.BytesIO(zipped(files))
-    with zipfile.ZipFile(content, "a") as archive:
-        archive.writestr(info, "/etc/passwd")
-    return content.getvalue()
-
-
-def changed(files):
-    return {**files, "scores.safetensors": files["scores.safetensors"][:-1] + b"x"}
-
-
-HOSTILE = {
-    "a path upwards": lambda files: zipped({**files, "../out.json": b"{}"}),
-    "an absolute path": lambda files: zipped({**files, "/tmp/out.json": b"{}"}),
-    "a folder": lambda files: zipped({**files, "deeper/out.json": b"{}"}),
-    "a program": lambda files: zipped({**files, "run.py": b"print()"}),
-    "a hidden file": lambda files: zipped({**files, ".json": b"{}"}),
-    "a file that no manifest names": lambda files: zipped({**files, "more.json": b"{}"}),
-    "a link": linked,
-    "damaged scores": lambda files: zipped(changed(files)),
-    "a missing file": lambda files: zipped({k: v for k, v in files.items() if k[0] != "s"}),
-    "no manifest": lambda files: zipped({"scores.safetensors": b""}),
-    "no zip": lambda files: b"PK but not really",
-    "half a zip": lambda files: zipped(files)[:-200],
-    "a list for a manifest": lambda files: zipped({**files, "manifest.json": b"[]"}),
-}
-
-
-@pytest.mark.parametrize("attack", HOSTILE)
-def test_a_hostile_archive_is_one_sentence_and_leaves_nothing(root, attack):
-    before = sorted(path.name for path in root.iterdir())
-    archive = HOSTILE[attack](files_of(root / "mine"))
-    with pytest.raises(RunError) as caught:
-        unpack(root, "new", archive, "run")
-    assert "\n" not in str(caught.value)
-    assert sorted(path.name for path in root.iterdir()) == before
-    assert not (root.parent / "out.json").exists()
-
-
-def test_an_archive_that_swells_is_stopped_by_what_it_really_holds(root, monkeypatch):
-    monkeypatch.setattr(archives, "MOST_BYTES", 10_000)
-    archive = zipped({"manifest.json": b" " * 1_000_000})
-    assert len(archive) < 10_000
-    with pytest.raises(RunError, match="larger than 1 GB"):
-        unpack(root, "new", archive, "run")
 
 
 def test_names_never_reach_out_of_the_folder(root):
