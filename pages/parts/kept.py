@@ -14,7 +14,7 @@ from pages.parts.models import want_model
 from pages.parts.places import BUILT_IN, address_of, model_folders, page_file
 from pages.parts.recipe import show_recipe
 from pages.parts.screen import Screen
-from pages.parts.settings import KEPT_KINDS
+from pages.parts.settings import FIRST, KEPT_KINDS
 from ssah_core.archives import pack
 from ssah_core.errors import SsahError
 from ssah_core.keeping import KeptItem, Kind, find, list_kept, read_manifest
@@ -25,7 +25,7 @@ from ssah_core.reproduce import commands_of, python_of
 def draw_kept(screen: Screen) -> None:
     """Draw the list of runs or of studies, the chosen one, what was stopped, and the import."""
     state = st.session_state
-    for key, value in (("kept_kind", KEPT_KINDS[0]), ("kept_name", "")):
+    for key, value in (("kept_kind", KEPT_KINDS[0]), ("kept_name", FIRST)):
         state[key] = state.get(key, value)
     shown = st.segmented_control(
         "Show", KEPT_KINDS, key="kept_kind", required=True, on_change=_forget_name
@@ -65,7 +65,7 @@ def _line(item: KeptItem) -> dict[str, str]:
 def _draw_one(screen: Screen, kind: Kind, items: list[KeptItem]) -> None:
     state, names = st.session_state, [item.name for item in items]
     if state["kept_name"] not in names:
-        if state["kept_name"]:
+        if state["kept_name"] != FIRST:
             st.info(
                 f"There is no {kind} {plain(state['kept_name'])} here, or not any more: somebody may "
                 f"have renamed or deleted it. Shown is {plain(names[0])}."
@@ -122,4 +122,4 @@ def _open(kind: Kind, name: str, address: str | None) -> None:
 
 
 def _forget_name() -> None:
-    st.session_state["kept_name"] = ""
+    st.session_state["kept_name"] = FIRST

@@ -10,6 +10,7 @@ import streamlit as st
 from pages.parts.errors import plain, show_error
 from pages.parts.jobs import jobs
 from pages.parts.places import BUILT_IN, RUNS, STUDIES
+from pages.parts.settings import FIRST
 from ssah_core.archives import MOST_BYTES, unpack
 from ssah_core.errors import RunError, SsahError
 from ssah_core.keeping import KeptItem, Kind, delete, rename
@@ -115,6 +116,6 @@ def _delete(kind: Kind, name: str, finished: bool) -> None:
         return
     st.session_state[_SAID] = f"'{name}' is deleted."
     if finished:
-        st.session_state["kept_name"] = ""
+        st.session_state["kept_name"] = FIRST
         if st.session_state.get(kind) == name:
             del st.session_state[kind]

@@ -26,6 +26,7 @@ from ssah_core.scoring.scores import TOKEN_CHOICES
 SHARED_ROLES: tuple[Role, ...] = ("ESU", "EUU", "RU")  # CU is what they leave
 CONTROLS = ("size", "layer")
 VIEWS = ("Distribution", "Heatmap", "Scores", "One layer")
+FIRST = "organism:planted"  # the model and the run that the app opens with: its bare address
 KEPT_KINDS = ("Runs", "Studies")
 _FALLBACK_SHARES: dict[Role, float] = {"ESU": 0.08, "EUU": 0.10, "RU": 0.15}
 _PLAIN: dict[str, Any] = {
@@ -44,9 +45,9 @@ _PLAIN: dict[str, Any] = {
     "quantity": QUANTITIES[0],
     "layer": 0,
     "unit": "",
-    # What the Runs screen shows; an empty name is the first of the list.
+    # What the Runs screen shows.
     "kept_kind": KEPT_KINDS[0],
-    "kept_name": "",
+    "kept_name": FIRST,
 }
 NOTHING = "nothing"
 # Kept for the session, but no part of a link: how replies are written, and a second run, which a link
@@ -61,7 +62,6 @@ _OF_SESSION: dict[str, Any] = {
 _OF_RUN = ("share_ESU", "share_EUU", "share_RU", "tokens", "kinds", "layers")
 _MOST_UNITS_IN_LINK = 40
 _LINK = "link"
-_FIRST = "organism:planted"  # the model and the run that the app opens with: its bare address
 _SETTINGS_OF = "settings_of"
 
 
@@ -116,7 +116,7 @@ def publish(model: str, run_name: str, run: Run) -> None:
         if now != value and not (units and len(now) > _MOST_UNITS_IN_LINK):
             many = isinstance(now, (list, tuple))
             query[key] = [str(part) for part in now] if many else [str(now)]
-    if query or (model, run_name) != (_FIRST, _FIRST):
+    if query or (model, run_name) != (FIRST, FIRST):
         query = {"model": [model], "run": [run_name], **query}
     if query != {key: st.query_params.get_all(key) for key in st.query_params}:
         # Every change is one more step back in the browser's history: none without need.
