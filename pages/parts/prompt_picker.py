@@ -15,6 +15,7 @@ from ssah_core.errors import PromptError, SsahError
 from ssah_core.prompts.reading import PromptSet, load_prompts
 
 _OWN_FILE = "A file of my own"
+_MOST_MEGABYTES = 50
 
 
 def pick_prompts(attribute: str, built_in: Sequence[str]) -> PromptSet | None:
@@ -29,6 +30,7 @@ def pick_prompts(attribute: str, built_in: Sequence[str]) -> PromptSet | None:
             "A .csv, .json or .jsonl file",
             type=["csv", "json", "jsonl"],
             key=f"file {attribute}",
+            max_upload_size=_MOST_MEGABYTES,
             help="Columns are found by name: goal; instruction, context, response; question, answer; "
             "prompt, response; messages.",
         )

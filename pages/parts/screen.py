@@ -21,10 +21,12 @@ from ssah_core.roles import Roles
 from ssah_core.runs import Run
 from ssah_core.scoring.scores import Tokens
 
+# The last rule: a table's own CSV would hold formulas of anybody's text; our downloads do not.
 _TIGHT = """<style>
 .stMainBlockContainer {padding: 3.5rem clamp(1rem, 4vw, 3rem) 4rem}
 [data-testid="stBottomBlockContainer"] {padding-left: clamp(1rem, 4vw, 3rem);
     padding-right: clamp(1rem, 4vw, 3rem)}
+[data-testid="stElementToolbarButton"]:has([aria-label^="Download as CSV"]) {display: none}
 </style>"""
 # In the dark the accent is light enough to be read as text; on a button of that colour white is not.
 _DARK = "<style>[data-testid='stBaseButton-primary'] * {color: #0B1018}</style>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -199,6 +200,9 @@ def _draw_replies(kept: KeptStudy) -> None:
         table.head(_MOST_REPLIES),
         hide_index=True,
         alt="Replies of the original and the ablated model",
+    )
+    st.download_button(
+        "These replies as CSV", partial(csv_of, table), "replies.csv", "text/csv", on_click="ignore"
     )
 
 

@@ -1,6 +1,8 @@
 """Runs and studies by name: renamed, deleted, packed and unpacked, and nothing else is ever touched."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
@@ -69,6 +71,86 @@ def test_a_run_gets_another_name_unless_it_is_taken(root):
     assert set(own(root)) == {"a better name", "other"}
     with pytest.raises(RunError, match="no run or study"):
         rename(root, "mine", "x")
+
+
+@pytest.mark.parametrize("round_", range(5))
+def test_of_two_who_take_one_name_at_once_one_is_told_and_nothing_is_lost(root, round_):
+    unpack(root, "other", pack(root / "mine"), "run")
+    archive, start = pack(root / "mine"), threading.Barrier(3)
+
+    def tried(action):
+        start.wait()
+        try:
+            action()
+        except RunError as error:
+            return str(error)
+        return None
+
+    actions = [
+        lambda: rename(root, "mine", "best"),
+        lambda: rename(root, "other", "best"),
+        lambda: unpack(root, "best", archive, "run"),
+    ]
+    with ThreadPoolExecutor(3) as pool:
+        said = list(pool.map(tried, actions))
+    assert said.count(None) == 1
+    assert all("already exists" in text for text in said if text)
+    assert open_run(root / "best").roles is not None
+    left = {"mine", "other"} - {("mine", "other", "")[said.index(None)]}
+    assert {path.name for path in root.iterdir()} == {"best", *left}
+
+
+def test_saving_roles_into_a_run_that_was_deleted_is_one_sentence(root):
+    run = open_run(root / "mine")
+    delete(root, "mine")
+    with pytest.raises(RunError, match="cannot be written"):
+        save_roles(run, assign_roles(run.scores, 0.2, 0.1, 0.1))
+    assert list(root.iterdir()) == []
+
+
+def test_a_folder_that_is_no_run_is_never_deleted_or_renamed(root):
+    (root / "letters").mkdir()
+    (root / "letters" / "dear.txt").write_text("dear")
+    for action in (lambda: delete(root, "letters"), lambda: rename(root, "letters", "x")):
+        with pytest.raises(RunError, match="no run or study 'letters'"):
+            action()
+    assert (root / "letters" / "dear.txt").read_text() == "dear"
+
+
+def test_deleting_a_link_leaves_what_it_leads_to(root, tmp_path):
+    (root / "mine").rename(tmp_path / "elsewhere")
+    (root / "mine").symlink_to(tmp_path / "elsewhere")
+    delete(root, "mine")
+    assert list(root.iterdir()) == []
+    assert open_run(tmp_path / "elsewhere").roles is not None
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000, '{"model": 3}'])
+def test_a_run_with_a_damaged_manifest_is_not_listed_and_can_be_deleted(root, content):
+    (root / "mine" / "manifest.json").write_text(content)
+    assert own(root) == []
+    delete(root, "mine")
+    assert list(root.iterdir()) == []
+
+
+def test_the_command_compares_two(root, capsys):
+    arguments = ["runs", "compare", "mine", "organism:planted", "--root", str(root)]
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["same_model"] is False
+    assert main(["runs", "compare", "organism:base", "organism:planted"]) == 0
+    assert "in both" in capsys.readouterr().out
+    assert main(["runs", "compare", "mine", "gone", "--root", str(root)]) == 2
+    assert "no run or study 'gone'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", [["rename", "x"], ["delete"], ["import", "x.zip"]])
+def test_the_command_leaves_shipped_runs_as_they_are(tmp_path, capsys, monkeypatch, action):
+    monkeypatch.chdir(tmp_path)
+    verb, *more = action
+    assert main(["runs", verb, "organism:planted", *more]) == 2
+    assert "stays as it is" in capsys.readouterr().err
+    assert main(["runs", "export", "organism:planted", "planted.zip"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["planted.zip"]
 
 
 def test_a_deleted_run_is_gone_and_so_is_stopped_work(root):
