@@ -37,6 +37,7 @@ from ssah_core.roles import ROLES, Roles
 from ssah_core.scoring.moments import Moments
 from ssah_core.scoring.scores import Scores, TokenMoments
 from ssah_core.storage import check_free, sha256, write_file, write_folder
+from ssah_core.tables import unit_table
 
 FORMAT = 1
 MANIFEST, _SCORES, _PROMPTS = "manifest.json", "scores.safetensors", "prompts.parquet"
@@ -271,24 +272,6 @@ def _prompt_table(scores: Scores) -> bytes:
                 for prompt in prompts.prompts
             ]
         )
-    )
-
-
-def unit_table(roles: Roles) -> pd.DataFrame:
-    """One row a unit: unit, layer, kind, role, safety, utility (z-scores), raw_safety, raw_utility."""
-    anatomy, view = roles.scores.anatomy, roles.view
-    repeats = [site.units for site in anatomy.sites]
-    return pd.DataFrame(
-        {
-            "unit": anatomy.names(),
-            "layer": np.repeat([site.layer for site in anatomy.sites], repeats),
-            "kind": np.repeat([site.kind for site in anatomy.sites], repeats),
-            "role": np.asarray(ROLES)[roles.vector],
-            "safety": view.safety,
-            "utility": view.utility,
-            "raw_safety": view.raw_safety,
-            "raw_utility": view.raw_utility,
-        }
     )
 
 

@@ -55,6 +55,8 @@ def draw_stopped(items: list[KeptItem]) -> None:
             )
             if item.again:
                 st.code(item.again, language="bash", wrap_lines=True)
+            else:
+                st.caption("It does not say more: start it again as you did, under the same name.")
             with st.popover(
                 "Delete", icon=":material/delete:", key=f"more {item.kind} {item.name}"
             ):
