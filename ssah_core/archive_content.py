@@ -43,7 +43,7 @@ def check_table(name: str, content: bytes, most_bytes: int) -> None:
         text = [field.name for field in schema if _is_text(field.type)]
         table = pq.read_table(io.BytesIO(content), read_dictionary=text)
         size = sum(_expanded(chunk) for column in table.columns for chunk in column.chunks)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, *_ODD) as error:
         raise damaged from error
     if size > most_bytes:
         raise RunError(f"The file {name} in the archive is too large; it was not opened.")
@@ -85,8 +85,10 @@ def _fits(run: Run) -> bool:
         shapes = {vector.shape for vector in (scores.norms_squared, *vectors)}
         if shapes != {(anatomy.channels,)}:
             return False
-        views = [scores.at(tokens) for tokens in TOKEN_CHOICES]
-        finite = all(np.isfinite(view.difference).all() for view in views)
+        with np.errstate(all="ignore"):
+            views = [scores.at(tokens) for tokens in TOKEN_CHOICES]
+        parts = [part for view in views for part in (view.difference, view.means)]
+        finite = all(np.isfinite(part).all() for part in parts)
         if "roles" not in run.manifest:
             return finite
         return finite and run.roles is not None and len(run.roles.vector) == anatomy.units

@@ -51,7 +51,8 @@ def _run_lines(manifest: Json, name: str) -> list[str]:
     lines = []
     if len(limits) > 1:
         lines.append("# The two sets had limits of their own, which only the Python can say.")
-    given: list[tuple[str, Any]] = [("model", manifest["model"]["name"])]
+    model = manifest["model"]
+    given: list[tuple[str, Any]] = [("model", model["name"]), ("revision", model.get("revision"))]
     for attribute in ("safety", "utility"):
         given.append((attribute, sets[attribute]["name"]))
         where = sets[attribute].get("where", {})
@@ -61,7 +62,7 @@ def _run_lines(manifest: Json, name: str) -> list[str]:
     given += [
         ("token-budget", options.get("token_budget")),
         ("skip-too-long", options.get("skip_too_long")),
-        *_machine(manifest["model"]),
+        *_machine(model),
         ("out", _folder("runs", name)),
     ]
     return [
@@ -210,7 +211,8 @@ def _machine(made: Json) -> list[tuple[str, Any]]:
 
 
 def _load_model(made: Json) -> str:
-    return f"model = {_call('load_model', made['name'], **dict(_machine(made)))}"
+    options = {"revision": made.get("revision"), **dict(_machine(made))}
+    return f"model = {_call('load_model', made['name'], **options)}"
 
 
 def _call(function: str, first: str, **options: Any) -> str:

@@ -5,6 +5,7 @@ import json
 import warnings
 import zipfile
 
+import numpy as np
 import pandas as pd
 import pytest
 from tiny_models import tiny_model
@@ -300,6 +301,27 @@ def test_a_study_whose_rows_cannot_be_shown_is_refused(study_files, tmp_path, od
     rows = json.dumps(ODD_STUDIES[odd]).encode()
     files = with_manifest({**study_files, "rows.json": rows})
     assert "damaged" in refused(tmp_path, zipped(files), "study")
+
+
+@pytest.mark.parametrize(
+    "name", ["prompts.parquet", "roles", "scores.safetensors", "manifest.json"]
+)
+def test_files_with_flipped_bytes_and_fitting_hashes_are_refused_or_open(run_files, tmp_path, name):
+    generator = np.random.default_rng(0)
+    [name] = [known for known in run_files if known.startswith(name)]
+    for number in range(60):
+        content = np.frombuffer(run_files[name], dtype=np.uint8).copy()
+        # The beginning and the end of a file say how the rest is read.
+        edges = np.r_[0 : min(200, len(content)), -min(800, len(content)) : 0]
+        content[generator.choice(edges, 3)] = generator.integers(0, 256, 3)
+        files = {**run_files, name: content.tobytes()}
+        try:
+            files = files if name == "manifest.json" else with_manifest(files)
+            unpack(tmp_path, f"new {number}", zipped(files), "run")
+        except RunError as error:
+            assert "\n" not in str(error)
+            assert not (tmp_path / f"new {number}").exists()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_a_study_that_lacks_replies_is_refused(study_files, tmp_path):

@@ -154,6 +154,13 @@ def test_what_a_manifest_says_never_runs_by_itself(manifests):
     assert repr(name) in python_of(run, "new")
 
 
+def test_the_commit_of_a_hub_model_is_said(manifests):
+    run = {**manifests["run"], "model": {**manifests["run"]["model"], "revision": "abc123"}}
+    assert "--revision abc123 " in commands_of(run, "new")
+    assert "load_model('a model', revision='abc123', device='cpu'" in python_of(run, "new")
+    assert "revision" not in commands_of(manifests["run"], "new")
+
+
 def test_a_manifest_that_does_not_say_enough_is_one_sentence():
     for tell in (commands_of, python_of):
         with pytest.raises(RunError, match="does not say how it was made"):
