@@ -53,18 +53,20 @@ def add(commands: Any) -> None:
     _action(
         actions, "delete", _delete, _print_said, "Delete a run or study, or stopped work.", "mine"
     )
-    renamed = _action(
-        actions, "rename", _rename, _print_said, "Rename a run or study.", "mine better"
-    )
-    renamed.add_argument("new", help="the new name")
-    exported = _action(
-        actions, "export", _export, _print_said, "Write a run or study as a zip.", "mine mine.zip"
-    )
-    exported.add_argument("file", help="the zip file; must be new")
-    imported = _action(
-        actions, "import", _import, _print_said, "Take in a zip that export wrote.", "mine mine.zip"
-    )
-    imported.add_argument("file", help="the zip file")
+    for name, run, what, example, second, about_second in (
+        ("rename", _rename, "Rename a run or study.", "mine better", "new", "the new name"),
+        (
+            "export",
+            _export,
+            "Write a run or study as a zip.",
+            "mine mine.zip",
+            "file",
+            "a new file",
+        ),
+        ("import", _import, "Take in a zip that export wrote.", "mine mine.zip", "file", "the zip"),
+    ):
+        changed = _action(actions, name, run, _print_said, what, example)
+        changed.add_argument(second, help=about_second)
 
 
 def _action(
