@@ -8,6 +8,6 @@ show_screen(
     "What is kept",
     "A run is a finished scoring, a study a finished measurement. Both say how they were made, and can "
     "be taken away as a zip and brought back.",
-    ("run", "study", "manifest"),
+    ("run", "study", "manifest", "zip", "stopped work", "role", "overlap", "correlation"),
     draw_kept,
 )

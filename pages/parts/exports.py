@@ -9,8 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from ssah_core.roles import Roles
-from ssah_core.runs import unit_table
-from ssah_core.tables import csv_of
+from ssah_core.tables import csv_of, unit_table
 
 _FORMAT = "picture_format"
 

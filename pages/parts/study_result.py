@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from pages.parts.errors import plain
 from pages.parts.exports import picture_config
 from pages.parts.places import STUDIES
 from ssah_core.evaluation.judges import RefusalPhrases
@@ -20,7 +22,9 @@ from ssah_core.evaluation.report import (
     shown,
 )
 from ssah_core.evaluation.study_folder import KeptStudy, open_study
+from ssah_core.keeping import list_kept
 from ssah_core.run_list import run_folder
+from ssah_core.runs import MANIFEST
 from ssah_core.study_figures import share_curves
 from ssah_core.tables import csv_of
 
@@ -53,25 +57,27 @@ _PAPER = [
 
 def pick_study() -> str | None:
     """Draw the choice of a finished study; the newest first. None where there is none."""
-    folders = (
-        [p for p in STUDIES.iterdir() if (p / "manifest.json").is_file()]
-        if STUDIES.is_dir()
-        else []
-    )
-    newest = sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)
-    names = [path.name for path in newest]
+    names = [item.name for item in list_kept(STUDIES, "study") if item.finished]
     if not names:
         return None
-    if st.session_state.get("study") not in names:
+    chosen = st.session_state.get("study")
+    if chosen not in names:
+        if chosen is not None:
+            st.info(
+                f"The study {plain(chosen)} is not there any more: somebody renamed or deleted it. "
+                f"Shown now is {plain(names[0])}."
+            )
         st.session_state["study"] = names[0]
-    chosen: str = st.selectbox("Finished studies", names, key="study", width=280)
-    return chosen
+    picked: str = st.selectbox("Finished studies", names, key="study", width=280)
+    return picked
 
 
 def draw_result(name: str) -> None:
     """Draw the table, the downloads, and the replies behind it."""
-    kept = _open(name, run_folder(STUDIES, name).stat().st_mtime)
-    st.markdown(f"**{kept.manifest['model']['name']}**: percent of prompts, with 95% intervals")
+    kept = load_study(name)
+    st.markdown(
+        f"**{plain(kept.manifest['model']['name'])}**: percent of prompts, with 95% intervals"
+    )
     st.markdown(in_words(kept.table))
     table = pd.DataFrame([_line(row) for row in kept.table])
     st.dataframe(
@@ -82,7 +88,7 @@ def draw_result(name: str) -> None:
         key="study table",
     )
     st.caption(
-        f"{kept.manifest['judge']} Intervals resample the things that prompts are about, and the seeds of "
+        f"{plain(kept.manifest['judge'])} Intervals resample the things that prompts are about, and the seeds of "
         "the controls."
     )
     notes = control_notes(kept.table)
@@ -99,8 +105,7 @@ def draw_result(name: str) -> None:
         st.download_button(
             "Table as CSV", csv_of(table), f"{name}.csv", "text/csv", on_click="ignore"
         )
-        report = (run_folder(STUDIES, name) / "report.md").read_bytes()
-        st.download_button("Report", report, f"{name}.md", "text/markdown", on_click="ignore")
+        st.download_button("Report", kept.report, f"{name}.md", "text/markdown", on_click="ignore")
     if kept.has_curves:
         _draw_curves(kept)
     _draw_replies(kept)
@@ -132,9 +137,22 @@ def _draw_curves(kept: KeptStudy) -> None:
         st.dataframe(pd.DataFrame(lines), hide_index=True, alt=f"Table: {about}")
 
 
+def load_study(name: str) -> KeptStudy:
+    """A study by its name; one object for everybody, until its manifest changes.
+
+    Raises RunError where there is none any more.
+    """
+    folder = run_folder(STUDIES, name)
+    try:
+        changed = (folder / MANIFEST).stat().st_mtime_ns
+    except OSError:
+        changed = 0  # opening it says what is wrong
+    return _open(str(folder), changed)
+
+
 @st.cache_resource(show_spinner="Reading the study.", max_entries=4)
-def _open(name: str, changed: float) -> KeptStudy:
-    return open_study(run_folder(STUDIES, name))
+def _open(folder: str, changed: int) -> KeptStudy:
+    return open_study(folder)
 
 
 def _line(row: Mapping[str, Any]) -> dict[str, str]:
@@ -182,6 +200,9 @@ def _draw_replies(kept: KeptStudy) -> None:
         table.head(_MOST_REPLIES),
         hide_index=True,
         alt="Replies of the original and the ablated model",
+    )
+    st.download_button(
+        "These replies as CSV", partial(csv_of, table), "replies.csv", "text/csv", on_click="ignore"
     )
 
 

@@ -66,7 +66,8 @@ def run_study(
         "plan": json.loads(json.dumps(asdict(plan))),
     }
     partial = folder.with_name(f".{folder.name}.partial")
-    with checkpointed(partial, origin, model.anatomy) as work:
+    about = _manifest(model, run, questions, plan)
+    with checkpointed(partial, origin, model.anatomy, about=about) as work:
         found = study(
             model,
             run.roles,
@@ -78,7 +79,8 @@ def run_study(
             report=report,
             cancelled=cancelled,
         )
-        manifest = _manifest(model, run, questions, plan, found)
+        manifest = _manifest(model, run, questions, plan)
+        manifest["judge"] = found.judge
         manifest["seconds"] = round(time.monotonic() - start, 3)
         _write(folder, found, manifest)
     return found.rows
@@ -86,11 +88,12 @@ def run_study(
 
 @dataclass(frozen=True, eq=False)
 class KeptStudy:
-    """A study read back: what made it, its rows as JSON, and every reply, one row each."""
+    """A study read back: what made it, its rows as JSON, every reply, one row each, and its report."""
 
     manifest: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
     replies: pd.DataFrame
+    report: bytes
 
     @property
     def table(self) -> list[Mapping[str, Any]]:
@@ -116,7 +119,8 @@ def open_study(folder: str | Path) -> KeptStudy:
                 raise RunError(f"The file {path / name} is damaged; run the study again.")
         replies = pd.read_parquet(io.BytesIO(contents["replies.parquet"]))
         rows = json.loads(contents["rows.json"])
-        return KeptStudy(manifest, rows, _with_new_columns(replies, rows))
+        replies = _with_new_columns(replies, rows)
+        return KeptStudy(manifest, rows, replies, contents["report.md"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"'{path}' is no study, or a damaged one; make one with: python -m ssah_core study"
@@ -135,9 +139,7 @@ def _hash_of(questions: Questions) -> str:
     return sha256(json.dumps([question.prompt for question in questions.all]).encode())
 
 
-def _manifest(
-    model: Model, run: Run, questions: Questions, plan: Plan, found: Study
-) -> dict[str, Any]:
+def _manifest(model: Model, run: Run, questions: Questions, plan: Plan) -> dict[str, Any]:
     assert run.roles is not None
     return {
         "format": FORMAT,
@@ -160,7 +162,6 @@ def _manifest(
             "look_alikes": len(questions.look_alikes),
         },
         "plan": asdict(plan),
-        "judge": found.judge,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

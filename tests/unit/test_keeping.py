@@ -1,8 +1,8 @@
 """Runs and studies by name: renamed, deleted, packed and unpacked, and nothing else is ever touched."""
 
-import io
 import json
-import zipfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
@@ -18,12 +18,13 @@ from ssah_core import (
     save_roles,
     score,
 )
+from ssah_core.archives import pack, unpack
 from ssah_core.cli import main
 from ssah_core.errors import RunError
 from ssah_core.evaluation.plan import Plan
 from ssah_core.evaluation.questions import Question, Questions
-from ssah_core.evaluation.study_folder import open_study, run_study
-from ssah_core.keeping import delete, list_kept, pack, rename, unpack
+from ssah_core.evaluation.study_folder import run_study
+from ssah_core.keeping import delete, list_kept, rename
 from ssah_core.reproduce import commands_of
 from ssah_core.tables import csv_of
 
@@ -45,84 +46,9 @@ def root(tmp_path, scores):
     return tmp_path / "runs"
 
 
-def files_of(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def zipped(files):
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return content.getvalue()
-
-
-def test_a_run_comes_back_from_its_archive_bit_for_bit(root):
-    archive = pack(root / "mine")
-    assert pack(root / "mine") == archive
-    unpack(root, "again", archive, "run")
-    assert files_of(root / "again") == files_of(root / "mine")
-    assert open_run(root / "again").roles is not None
-
-
-def test_a_study_comes_back_from_its_archive(root, tmp_path):
-    studies = tmp_path / "studies"
-    run_study(studies / "s", tiny_model(), open_run(root / "mine"), ASKED, Plan(1, reply_tokens=2))
-    unpack(studies, "t", pack(studies / "s"), "study")
-    assert open_study(studies / "t").rows == open_study(studies / "s").rows
-    with pytest.raises(RunError, match="holds a study, and a run was expected"):
-        unpack(root, "t", pack(studies / "s"), "run")
-    assert [item.kind for item in list_kept(studies, "study")] == ["study"] * 2
-    assert list_kept(studies, "run") == []
-
-
-def linked(files):
-    info = zipfile.ZipInfo("roles-1.parquet")
-    info.external_attr = 0o120777 << 16
-    content = io.BytesIO(zipped(files))
-    with zipfile.ZipFile(content, "a") as archive:
-        archive.writestr(info, "/etc/passwd")
-    return content.getvalue()
-
-
-def changed(files):
-    return {**files, "scores.safetensors": files["scores.safetensors"][:-1] + b"x"}
-
-
-HOSTILE = {
-    "a path upwards": lambda files: zipped({**files, "../out.json": b"{}"}),
-    "an absolute path": lambda files: zipped({**files, "/tmp/out.json": b"{}"}),
-    "a folder": lambda files: zipped({**files, "deeper/out.json": b"{}"}),
-    "a program": lambda files: zipped({**files, "run.py": b"print()"}),
-    "a hidden file": lambda files: zipped({**files, ".json": b"{}"}),
-    "a file that no manifest names": lambda files: zipped({**files, "more.json": b"{}"}),
-    "a link": linked,
-    "damaged scores": lambda files: zipped(changed(files)),
-    "a missing file": lambda files: zipped({k: v for k, v in files.items() if k[0] != "s"}),
-    "no manifest": lambda files: zipped({"scores.safetensors": b""}),
-    "no zip": lambda files: b"PK but not really",
-    "half a zip": lambda files: zipped(files)[:-200],
-    "a list for a manifest": lambda files: zipped({**files, "manifest.json": b"[]"}),
-}
-
-
-@pytest.mark.parametrize("attack", HOSTILE)
-def test_a_hostile_archive_is_one_sentence_and_leaves_nothing(root, attack):
-    before = sorted(path.name for path in root.iterdir())
-    archive = HOSTILE[attack](files_of(root / "mine"))
-    with pytest.raises(RunError) as caught:
-        unpack(root, "new", archive, "run")
-    assert "\n" not in str(caught.value)
-    assert sorted(path.name for path in root.iterdir()) == before
-    assert not (root.parent / "out.json").exists()
-
-
-def test_an_archive_that_swells_is_stopped_by_what_it_really_holds(root, monkeypatch):
-    monkeypatch.setattr(keeping, "MOST_BYTES", 10_000)
-    archive = zipped({"manifest.json": b" " * 1_000_000})
-    assert len(archive) < 10_000
-    with pytest.raises(RunError, match="larger than 1 GB"):
-        unpack(root, "new", archive, "run")
+def own(root):
+    """The runs that are listed, but for those that ship with the built-in models."""
+    return [item.name for item in list_kept(root, "run") if not item.shipped]
 
 
 def test_names_never_reach_out_of_the_folder(root):
@@ -134,7 +60,7 @@ def test_names_never_reach_out_of_the_folder(root):
         ):
             with pytest.raises(RunError):
                 action()
-    assert [item.name for item in list_kept(root, "run")] == ["mine"]
+    assert own(root) == ["mine"]
 
 
 def test_a_run_gets_another_name_unless_it_is_taken(root):
@@ -142,18 +68,96 @@ def test_a_run_gets_another_name_unless_it_is_taken(root):
     with pytest.raises(RunError, match="already exists"):
         rename(root, "mine", "other")
     rename(root, "mine", "a better name")
-    assert {item.name for item in list_kept(root, "run")} == {"a better name", "other"}
+    assert set(own(root)) == {"a better name", "other"}
     with pytest.raises(RunError, match="no run or study"):
         rename(root, "mine", "x")
+
+
+@pytest.mark.parametrize("round_", range(5))
+def test_of_two_who_take_one_name_at_once_one_is_told_and_nothing_is_lost(root, round_):
+    unpack(root, "other", pack(root / "mine"), "run")
+    archive, start = pack(root / "mine"), threading.Barrier(3)
+
+    def tried(action):
+        start.wait()
+        try:
+            action()
+        except RunError as error:
+            return str(error)
+        return None
+
+    actions = [
+        lambda: rename(root, "mine", "best"),
+        lambda: rename(root, "other", "best"),
+        lambda: unpack(root, "best", archive, "run"),
+    ]
+    with ThreadPoolExecutor(3) as pool:
+        said = list(pool.map(tried, actions))
+    assert said.count(None) == 1
+    assert all("already exists" in text for text in said if text)
+    assert open_run(root / "best").roles is not None
+    left = {"mine", "other"} - {("mine", "other", "")[said.index(None)]}
+    assert {path.name for path in root.iterdir()} == {"best", *left}
+
+
+def test_saving_roles_into_a_run_that_was_deleted_is_one_sentence(root):
+    run = open_run(root / "mine")
+    delete(root, "mine")
+    with pytest.raises(RunError, match="cannot be written"):
+        save_roles(run, assign_roles(run.scores, 0.2, 0.1, 0.1))
+    assert list(root.iterdir()) == []
+
+
+def test_a_folder_that_is_no_run_is_never_deleted_or_renamed(root):
+    (root / "letters").mkdir()
+    (root / "letters" / "dear.txt").write_text("dear")
+    for action in (lambda: delete(root, "letters"), lambda: rename(root, "letters", "x")):
+        with pytest.raises(RunError, match="no run or study 'letters'"):
+            action()
+    assert (root / "letters" / "dear.txt").read_text() == "dear"
+
+
+def test_deleting_a_link_leaves_what_it_leads_to(root, tmp_path):
+    (root / "mine").rename(tmp_path / "elsewhere")
+    (root / "mine").symlink_to(tmp_path / "elsewhere")
+    delete(root, "mine")
+    assert list(root.iterdir()) == []
+    assert open_run(tmp_path / "elsewhere").roles is not None
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000, '{"model": 3}'])
+def test_a_run_with_a_damaged_manifest_is_not_listed_and_can_be_deleted(root, content):
+    (root / "mine" / "manifest.json").write_text(content)
+    assert own(root) == []
+    delete(root, "mine")
+    assert list(root.iterdir()) == []
+
+
+def test_the_command_compares_two(root, capsys):
+    arguments = ["runs", "compare", "mine", "organism:planted", "--root", str(root)]
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["same_model"] is False
+    assert main(["runs", "compare", "organism:base", "organism:planted"]) == 0
+    assert "in both" in capsys.readouterr().out
+    assert main(["runs", "compare", "mine", "gone", "--root", str(root)]) == 2
+    assert "no run or study 'gone'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", [["rename", "x"], ["delete"], ["import", "x.zip"]])
+def test_the_command_leaves_shipped_runs_as_they_are(tmp_path, capsys, monkeypatch, action):
+    monkeypatch.chdir(tmp_path)
+    verb, *more = action
+    assert main(["runs", verb, "organism:planted", *more]) == 2
+    assert "stays as it is" in capsys.readouterr().err
+    assert main(["runs", "export", "organism:planted", "planted.zip"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["planted.zip"]
 
 
 def test_a_deleted_run_is_gone_and_so_is_stopped_work(root):
     (root / ".half.partial").mkdir()
     (root / ".half.partial" / "checkpoint.json").write_text("{}")
-    assert [(i.name, i.finished) for i in list_kept(root, "run")] == [
-        ("mine", True),
-        ("half", False),
-    ]
+    assert own(root) == ["mine", "half"]
+    assert [item.finished for item in list_kept(root, "run")][-2:] == [True, False]
     delete(root, "half", finished=False)
     delete(root, "mine")
     assert list(root.iterdir()) == []
@@ -177,13 +181,13 @@ def test_the_command_lists_renames_packs_and_deletes(root, tmp_path, capsys):
         assert main(["runs", *arguments, "--root", str(root), "--json"]) == 0
         return json.loads(capsys.readouterr().out)
 
-    assert [item["name"] for item in runs("list")["items"]] == ["mine"]
+    assert [item["name"] for item in runs("list")["items"]][3:] == ["mine"]
     assert "score --model" in runs("show", "mine")["commands"]
     runs("export", "mine", str(tmp_path / "mine.zip"))
     runs("import", "back", str(tmp_path / "mine.zip"))
     runs("rename", "back", "front")
     runs("delete", "mine")
-    assert [item["name"] for item in runs("list")["items"]] == ["front"]
+    assert [item["name"] for item in runs("list")["items"]][3:] == ["front"]
     assert main(["runs", "delete", "mine", "--root", str(root)]) == 2
     assert "any more" in capsys.readouterr().err
     assert main(["runs", "list", "--root", str(root)]) == 0
