@@ -31,6 +31,7 @@ def draw(screen: Screen) -> None:
         ("layers", "Layers", ":material/layers:", "See where the roles are, down to one unit."),
         ("score", "Score", ":material/query_stats:", "Score a model on prompts of your own."),
         ("study", "Study", ":material/science:", "Measure it, with random controls."),
+        ("runs", "Runs", ":material/inventory_2:", "What is kept, and how it was made."),
         ("glossary", "Glossary", ":material/menu_book:", "Look up a word."),
     )
     for column, (page, title, icon, about) in zip(st.columns(len(ways)), ways, strict=True):

@@ -24,6 +24,22 @@ show_screen(
     "What does removing each role do?",
     "A study switches off each role in turn, and as many random units, asks prompts that the scoring "
     "never saw, and counts refusals and answers.",
-    ("role", "ablation", "control", "refusal", "seed", "fill", "run"),
+    (
+        "study",
+        "role",
+        "ablation",
+        "control",
+        "refusal",
+        "look-alike",
+        "judge",
+        "interval",
+        "perplexity",
+        "KL divergence",
+        "share",
+        "system prompt",
+        "seed",
+        "fill",
+        "run",
+    ),
     draw,
 )

@@ -1,4 +1,4 @@
-"""The command line: `python -m ssah_core models | score | roles | chat | study | finetune | organism`.
+"""The command line: `python -m ssah_core models | score | roles | chat | ...`.
 
 With --json, standard output is one JSON object and progress goes to standard error. Bad input gives
 exit status 2 and one line on standard error; nothing is written then.
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import transformers
 
-from ssah_core.commands import chat, finetune, models, organism, roles, score, study
+from ssah_core.commands import chat, finetune, models, organism, roles, runs, score, shares, study
 from ssah_core.commands.common import Parser
 from ssah_core.errors import SsahError
 
@@ -63,6 +63,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m ssah_core", description="Where does safety live in a language model?"
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for command in (models, score, roles, chat, study, finetune, organism):
+    for command in (models, score, roles, chat, shares, study, finetune, runs, organism):
         command.add(commands)
     return parser

@@ -32,11 +32,20 @@ def list_runs(root: Path) -> list[RunSummary]:
     """The shipped runs, then those in `root`, the newest first; folders that are no runs are left out."""
     shipped = [f"{ORGANISM_PREFIX}{name}" for name in ORGANISM_NAMES]
     folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    own = [found for path in folders if (found := _summary(path, path.name)) is not None]
+    own = [
+        found
+        for path in folders
+        if is_run_name(path.name) and (found := _summary(path, path.name)) is not None
+    ]
     return [
         *(found for name in shipped if (found := _summary(run_place(name), name)) is not None),
         *sorted(own, key=lambda run: run.created, reverse=True),
     ]
+
+
+def is_run_name(name: str) -> bool:
+    """Whether a run or study can have this name: a hidden folder, such as a half-written one, is none."""
+    return _RUN_NAME.fullmatch(name) is not None
 
 
 def run_folder(root: Path, name: str) -> Path:
@@ -46,7 +55,7 @@ def run_folder(root: Path, name: str) -> Path:
     """
     if name.startswith(ORGANISM_PREFIX):
         return run_place(name)
-    if not _RUN_NAME.fullmatch(name):
+    if not is_run_name(name):
         raise RunError(
             f"A run cannot be called {name[:80]!r}; use letters, digits, spaces, points and dashes."
         )
@@ -59,12 +68,12 @@ def _summary(folder: Path, name: str) -> RunSummary | None:
         sets = manifest["prompts"].values()
         return RunSummary(
             name=name,
-            model=manifest["model"]["name"],
-            created=manifest["created"],
+            model=str(manifest["model"]["name"]),
+            created=str(manifest["created"]),
             units=sum(site["units"] for site in manifest["anatomy"]),
             prompts=sum(part["prompts"] for part in sets),
             has_roles="roles" in manifest,
-            fingerprint=manifest["model"]["fingerprint"],
+            fingerprint=str(manifest["model"]["fingerprint"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

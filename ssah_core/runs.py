@@ -37,6 +37,7 @@ from ssah_core.roles import ROLES, Roles
 from ssah_core.scoring.moments import Moments
 from ssah_core.scoring.scores import Scores, TokenMoments
 from ssah_core.storage import check_free, sha256, write_file, write_folder
+from ssah_core.tables import unit_table
 
 FORMAT = 1
 MANIFEST, _SCORES, _PROMPTS = "manifest.json", "scores.safetensors", "prompts.parquet"
@@ -50,6 +51,11 @@ class Run:
     manifest: Mapping[str, Any]
     scores: Scores
     roles: Roles | None
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of its scores: what tells it from another run that has taken its name."""
+        return str(self.manifest["files"][_SCORES])
 
     def check_model(self, model: Model) -> None:
         """Raise RunError where the run was not made from this very model."""
@@ -75,8 +81,11 @@ def create_run(folder: str | Path, model: Model, scores: Scores, *, seconds: flo
     return Run(folder, manifest, scores, None)
 
 
-def save_roles(run: Run, roles: Roles) -> Run:
-    """Keep roles in a run, in place of those that it held; raises RunError as `create_run`."""
+def save_roles(run: Run, roles: Roles, *, search: Mapping[str, Any] | None = None) -> Run:
+    """Keep roles in a run, in place of those that it held; raises RunError as `create_run`.
+
+    `search` says how their shares were found, where they were not chosen by hand.
+    """
     if run.folder.resolve().is_relative_to(ORGANISMS.resolve()) and run.roles is not None:
         raise RunError(
             f"The run '{run.folder}' ships with the built-in model and stays as it is; score the model "
@@ -94,7 +103,10 @@ def save_roles(run: Run, roles: Roles) -> Run:
         "thresholds": asdict(roles.thresholds),
         "counts": roles.counts,
     }
-    manifest = {**run.manifest, "files": files, "roles": options}
+    kept = {key: value for key, value in run.manifest.items() if key != "search"}
+    manifest = {**kept, "files": files, "roles": options}
+    if search is not None:
+        manifest["search"] = dict(search)
     write_file(run.folder / name, table)
     write_file(run.folder / MANIFEST, _encode(manifest))
     for file in old:
@@ -175,14 +187,8 @@ def _describe(model: Model, scores: Scores, seconds: float) -> dict[str, Any]:
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
-        "model": {
-            "name": scores.model,
-            "fingerprint": scores.fingerprint,
-            "architecture": type(model.network).__name__,
-            "parameters": model.parameters,
-            "device": str(model.device),
-            "dtype": str(model.dtype).removeprefix("torch."),
-        },
+        "model": {**model.about, "name": scores.model, "fingerprint": scores.fingerprint},
+        "options": dict(scores.options),
         "anatomy": [asdict(site) for site in scores.anatomy.sites],
         "prompts": {
             "safety": _describe_prompts(scores.safety_prompts, scores.safety),
@@ -198,12 +204,9 @@ def _describe(model: Model, scores: Scores, seconds: float) -> dict[str, Any]:
 
 def _describe_prompts(prompts: PromptSet, moments: TokenMoments) -> dict[str, Any]:
     return {
-        "name": prompts.name,
-        "hash": prompts.hash,
-        "prompts": len(prompts),
+        **prompts.about,
         "prompt_tokens": moments.prompt.count,
         "response_tokens": moments.response.count,
-        "notices": list(prompts.notices),
     }
 
 
@@ -232,7 +235,11 @@ def _read_scores(manifest: Mapping[str, Any], contents: Mapping[str, bytes]) -> 
         values = zip(rows["prompt"], rows["response"], rows["own_reply"], strict=True)
         about = manifest["prompts"][attribute]
         return PromptSet(
-            about["name"], tuple(Prompt(*row) for row in values), tuple(about["notices"])
+            about["name"],
+            tuple(Prompt(*row) for row in values),
+            tuple(about["notices"]),
+            tuple(about.get("where", {}).items()),  # runs of earlier versions do not say
+            about.get("limit"),
         )
 
     return Scores(
@@ -244,6 +251,7 @@ def _read_scores(manifest: Mapping[str, Any], contents: Mapping[str, bytes]) -> 
         utility=TokenMoments(moments("utility", "prompt"), moments("utility", "response")),
         safety_prompts=prompts("safety"),
         utility_prompts=prompts("utility"),
+        options=manifest.get("options", {}),
     )
 
 
@@ -264,24 +272,6 @@ def _prompt_table(scores: Scores) -> bytes:
                 for prompt in prompts.prompts
             ]
         )
-    )
-
-
-def unit_table(roles: Roles) -> pd.DataFrame:
-    """One row a unit: unit, layer, kind, role, safety, utility (z-scores), raw_safety, raw_utility."""
-    anatomy, view = roles.scores.anatomy, roles.view
-    repeats = [site.units for site in anatomy.sites]
-    return pd.DataFrame(
-        {
-            "unit": anatomy.names(),
-            "layer": np.repeat([site.layer for site in anatomy.sites], repeats),
-            "kind": np.repeat([site.kind for site in anatomy.sites], repeats),
-            "role": np.asarray(ROLES)[roles.vector],
-            "safety": view.safety,
-            "utility": view.utility,
-            "raw_safety": view.raw_safety,
-            "raw_utility": view.raw_utility,
-        }
     )
 
 

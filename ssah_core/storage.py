@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -33,15 +33,20 @@ def write_file(path: Path, content: bytes) -> None:
         raise explain(error, path) from error
 
 
-def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+def write_folder(
+    folder: Path, files: Mapping[str, bytes], *, check: Callable[[Path], None] | None = None
+) -> None:
     """Write a new folder with all its files, or nothing at all.
 
+    `check` sees the folder before it gets its name, and keeps it from that by raising.
     Raises RunError where the folder already holds something, or as `write_file`.
     """
     with new_folder(folder) as temporary:
         for name, content in files.items():
             with (temporary / name).open("wb") as file:
                 _write_durably(file.fileno(), content)
+        if check is not None:
+            check(temporary)
 
 
 @contextmanager
@@ -66,11 +71,13 @@ def new_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         _sync(folder.parent)
-    except OSError as error:
+    except BaseException as error:
         for parent in made:
             with suppress(OSError):
                 parent.rmdir()
-        raise explain(error, folder) from error
+        if isinstance(error, OSError):
+            raise explain(error, folder) from error
+        raise
 
 
 def check_free(folder: Path | str) -> None:
@@ -104,6 +111,8 @@ def explain(error: OSError, path: Path) -> RunError:
     """A failed write in words."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RunError(f"The disk that holds '{path}' is full; free some space and try again.")
+    if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+        return _taken(path)
     return RunError(
         f"'{path}' cannot be written ({error.strerror or error}); check that the folder exists and "
         "is yours, or choose another."
@@ -112,9 +121,11 @@ def explain(error: OSError, path: Path) -> RunError:
 
 def _check_new(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(
-            f"'{folder}' already exists and is not empty; choose another name for the run."
-        )
+        raise _taken(folder)
+
+
+def _taken(folder: Path) -> RunError:
+    return RunError(f"'{folder}' already exists and is not empty; choose another name for the run.")
 
 
 def _write_durably(descriptor: int, content: bytes) -> None:

@@ -16,9 +16,9 @@ from ssah_core.runs import open_run
 BOMB, KITE = "How do I build a bomb?", "How do I make a kite?"
 _STEP, _REPLY_TOKENS = "demo_step", 40
 _BUTTONS = (
-    f"1. Ask: {BOMB}",
-    "2. Switch its safety units off",
-    f"3. Ask: {KITE}",
+    "1. Ask about a bomb",
+    "2. Safety units off",
+    "3. Ask about a kite",
 )
 _SAID = (
     "Press the first button.",

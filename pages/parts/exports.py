@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from ssah_core.roles import Roles
-from ssah_core.runs import unit_table
+from ssah_core.tables import csv_of, unit_table
 
 _FORMAT = "picture_format"
 
@@ -48,7 +48,7 @@ def picture_config(name: str) -> dict[str, Any]:
 
 
 def _csv(roles: Roles) -> bytes:
-    return unit_table(roles).to_csv(index=False).encode()
+    return csv_of(unit_table(roles))
 
 
 def _html(figure: go.Figure) -> bytes:

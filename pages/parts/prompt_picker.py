@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import streamlit as st
@@ -14,6 +15,7 @@ from ssah_core.errors import PromptError, SsahError
 from ssah_core.prompts.reading import PromptSet, load_prompts
 
 _OWN_FILE = "A file of my own"
+_MOST_MEGABYTES = 50
 
 
 def pick_prompts(attribute: str, built_in: Sequence[str]) -> PromptSet | None:
@@ -28,6 +30,7 @@ def pick_prompts(attribute: str, built_in: Sequence[str]) -> PromptSet | None:
             "A .csv, .json or .jsonl file",
             type=["csv", "json", "jsonl"],
             key=f"file {attribute}",
+            max_upload_size=_MOST_MEGABYTES,
             help="Columns are found by name: goal; instruction, context, response; question, answer; "
             "prompt, response; messages.",
         )
@@ -57,4 +60,4 @@ def _read_file(name: str, content: bytes, where: str) -> PromptSet:
             found = load_prompts(path, where={column: value} if where else None)
         except PromptError as error:
             raise PromptError(str(error).replace(str(path), name)) from error
-    return PromptSet(name, found.prompts, found.notices)
+    return replace(found, name=name)

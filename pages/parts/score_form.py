@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -20,6 +19,7 @@ from ssah_core.organism.world import SPLITS
 from ssah_core.prompts.fitting import fitting
 from ssah_core.prompts.reading import PromptSet
 from ssah_core.prompts.rendering import prompt_text
+from ssah_core.reproduce import commands_of, python_of
 from ssah_core.run_list import run_folder
 from ssah_core.scoring.estimate import estimate
 from ssah_core.scoring.score import REPLY_TOKENS
@@ -137,23 +137,17 @@ def _free_name() -> str:
 
 
 def _recipe(screen: Screen, request: ScoreRequest) -> tuple[str, str]:
-    names = {"safety": request.safety.name, "utility": request.utility.name}
-    skip = " --skip-too-long" if request.skip_too_long else ""
-    command = (
-        f"python -m ssah_core score --model {screen.model.address} --safety {names['safety']} \\\n"
-        f"    --utility {names['utility']}{skip} --out 'runs/{request.name}'"
-    )
-    options: dict[str, Any] = {"skip_too_long": True} if request.skip_too_long else {}
-    said = "".join(f", {key}={value}" for key, value in options.items())
-    python = (
-        "from ssah_core import *\n\n"
-        f"model = load_model({screen.model.address!r})\n"
-        f"safety = load_prompts({names['safety']!r})\n"
-        f"utility = load_prompts({names['utility']!r})\n"
-        f"scores = score(model, safety=safety, utility=utility{said})\n"
-        f"create_run({f'runs/{request.name}'!r}, model, scores)"
-    )
-    return command, python
+    """The command and the Python of a manifest that says as much as is known before the start."""
+    about = {
+        "model": {
+            "name": request.model,
+            "device": screen.model.device,
+            "dtype": screen.model.dtype,
+        },
+        "prompts": {"safety": request.safety.about, "utility": request.utility.about},
+        "options": {"skip_too_long": request.skip_too_long},
+    }
+    return commands_of(about, request.name), python_of(about, request.name)
 
 
 def _counted(number: int, one: str, many: str) -> str:

@@ -21,10 +21,12 @@ from ssah_core.roles import Roles
 from ssah_core.runs import Run
 from ssah_core.scoring.scores import Tokens
 
+# The last rule: a table's own CSV would hold formulas of anybody's text; our downloads do not.
 _TIGHT = """<style>
 .stMainBlockContainer {padding: 3.5rem clamp(1rem, 4vw, 3rem) 4rem}
 [data-testid="stBottomBlockContainer"] {padding-left: clamp(1rem, 4vw, 3rem);
     padding-right: clamp(1rem, 4vw, 3rem)}
+[data-testid="stElementToolbarButton"]:has([aria-label^="Download as CSV"]) {display: none}
 </style>"""
 # In the dark the accent is light enough to be read as text; on a button of that colour white is not.
 _DARK = "<style>[data-testid='stBaseButton-primary'] * {color: #0B1018}</style>"
@@ -101,7 +103,7 @@ def active(screen: Screen) -> Active:
     """What is switched off now; says it in the sidebar. Call after the widgets that choose it."""
     assert screen.run is not None
     chosen = settings.choice(screen.run)
-    roles = _roles(str(screen.run.folder), chosen.shares, chosen.tokens, chosen.kinds, screen.run)
+    roles = _roles(screen.run.digest, chosen.shares, chosen.tokens, chosen.kinds, screen.run)
     cut = build_ablation(roles, chosen)
     setting = describe(screen.run, chosen, cut)
     screen.switched_off.text(setting.label)
@@ -110,7 +112,7 @@ def active(screen: Screen) -> Active:
 
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _roles(
-    folder: str, shares: tuple[float, float, float], tokens: Tokens, kinds: Kinds, _run: Run
+    digest: str, shares: tuple[float, float, float], tokens: Tokens, kinds: Kinds, _run: Run
 ) -> Roles:
     """Roles of a run; a large model's take a tenth of a second, and every click asks for them."""
     return assign(_run, shares, tokens, kinds)

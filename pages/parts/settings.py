@@ -13,17 +13,21 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.choice import Choice
+from pages.parts.places import BUILT_IN
 from ssah_core.ablation import FILLS
 from ssah_core.errors import AblationError
 from ssah_core.figures import QUANTITIES
 from ssah_core.models.anatomy import Anatomy
 from ssah_core.roles import DEFAULT_KINDS, DEFAULT_TOKENS, KIND_CHOICES, ROLES, Role
+from ssah_core.run_list import is_run_name
 from ssah_core.runs import Run
 from ssah_core.scoring.scores import TOKEN_CHOICES
 
 SHARED_ROLES: tuple[Role, ...] = ("ESU", "EUU", "RU")  # CU is what they leave
 CONTROLS = ("size", "layer")
 VIEWS = ("Distribution", "Heatmap", "Scores", "One layer")
+FIRST = "organism:planted"  # the model and the run that the app opens with: its bare address
+KEPT_KINDS = ("Runs", "Studies")
 _FALLBACK_SHARES: dict[Role, float] = {"ESU": 0.08, "EUU": 0.10, "RU": 0.15}
 _PLAIN: dict[str, Any] = {
     "roles": [],
@@ -41,6 +45,9 @@ _PLAIN: dict[str, Any] = {
     "quantity": QUANTITIES[0],
     "layer": 0,
     "unit": "",
+    # What the Runs screen shows.
+    "kept_kind": KEPT_KINDS[0],
+    "kept_name": FIRST,
 }
 NOTHING = "nothing"
 # Kept for the session, but no part of a link: how replies are written, and a second run, which a link
@@ -55,7 +62,6 @@ _OF_SESSION: dict[str, Any] = {
 _OF_RUN = ("share_ESU", "share_EUU", "share_RU", "tokens", "kinds", "layers")
 _MOST_UNITS_IN_LINK = 40
 _LINK = "link"
-_FIRST = "organism:planted"  # the model and the run that the app opens with: its bare address
 _SETTINGS_OF = "settings_of"
 
 
@@ -110,7 +116,7 @@ def publish(model: str, run_name: str, run: Run) -> None:
         if now != value and not (units and len(now) > _MOST_UNITS_IN_LINK):
             many = isinstance(now, (list, tuple))
             query[key] = [str(part) for part in now] if many else [str(now)]
-    if query or (model, run_name) != (_FIRST, _FIRST):
+    if query or (model, run_name) != (FIRST, FIRST):
         query = {"model": [model], "run": [run_name], **query}
     if query != {key: st.query_params.get_all(key) for key in st.query_params}:
         # Every change is one more step back in the browser's history: none without need.
@@ -183,6 +189,8 @@ def _read_link(asked: Mapping[str, list[str]], anatomy: Anatomy) -> dict[str, An
         "quantity": lambda words: _one_of(words[0], QUANTITIES),
         "layer": lambda words: _whole(words[0], 0, anatomy.layers - 1),
         "unit": lambda words: _units(words[:1], anatomy)[0],
+        "kept_kind": lambda words: _one_of(words[0], KEPT_KINDS),
+        "kept_name": lambda words: _kept_name(words[0]),
         "added": lambda words: _units(words, anatomy),
         "spared": lambda words: _units(words, anatomy),
         **{f"share_{role}": lambda words: _percent(words[0]) for role in SHARED_ROLES},
@@ -210,6 +218,12 @@ def _percent(word: str) -> float:
 
 def _one_of(word: str, known: Sequence[str]) -> str:
     if word not in known:
+        raise ValueError(word)
+    return word
+
+
+def _kept_name(word: str) -> str:
+    if not is_run_name(word) and word not in BUILT_IN:
         raise ValueError(word)
     return word
 

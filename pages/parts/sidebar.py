@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts.errors import forget_error, last_error, plain, show_error
-from pages.parts.models import OpenModel, runs_of, want_model
+from pages.parts.models import OpenModel, all_runs, runs_of, want_model
 from pages.parts.places import BUILT_IN, FOLDER_PREFIX, model_folders, page_file
 from ssah_core.errors import ModelError
 from ssah_core.models.hub import look_up
@@ -94,8 +94,14 @@ def _pick_run(model: OpenModel) -> None:
         st.caption("This model has no scored run yet.")
         st.page_link(page_file("score"), label="Score it", icon=":material/query_stats:")
         return
-    if st.session_state.get("run") not in names:
+    chosen = st.session_state.get("run")
+    if chosen not in names:
         st.session_state["run"] = names[0]
+        if chosen is not None and chosen not in [run.name for run in all_runs()]:
+            st.info(
+                f"The run {plain(chosen)} is not there any more: somebody renamed or deleted it. "
+                f"Shown now is {plain(names[0])}."
+            )
     st.session_state["run"] = st.session_state["run"]
     if len(names) > 1:
         st.selectbox("Run", names, key="run", help="The scoring that the roles come from.")

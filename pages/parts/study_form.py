@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from pages.parts.places import STUDIES, address_of
 from pages.parts.prompt_picker import pick_prompts
 from pages.parts.recipe import show_recipe
 from pages.parts.screen import Screen, active
-from ssah_core.ablation import FILLS, Fill
-from ssah_core.errors import ModelError, OptionError, SsahError
+from ssah_core.ablation import FILLS
+from ssah_core.errors import ModelError, SsahError
+from ssah_core.evaluation.plan import Plan
 from ssah_core.evaluation.questions import (
     Questions,
     check_no_leak,
@@ -29,6 +31,7 @@ from ssah_core.runs import Run
 from ssah_core.storage import check_free
 
 _STUDYING = "Studying"
+_SHARES = (1, 2, 4, 6, 8, 10, 15, 20, 25, 30)  # percent, for curves
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,7 @@ class StudyRequest:
     name: str
     run: Run
     questions: Questions
-    controls: int
-    fills: tuple[Fill, ...]
+    plan: Plan
 
     @property
     def folder(self) -> Path:
@@ -55,6 +57,28 @@ def draw_form(screen: Screen) -> None:
         return
     now = active(screen)
     questions = _questions(screen)
+    name, plan = _name_and_plan()
+    st.caption(
+        "The roles are those of the settings that are active now: "
+        + ", ".join(f"{role} {count:,}" for role, count in now.roles.counts.items())
+        + " units."
+    )
+    if questions is None:
+        st.caption("Choose both sets of prompts to go on.")
+        return
+    if plan is None:
+        return
+    run = Run(screen.run.folder, screen.run.manifest, screen.run.scores, now.roles)
+    request = StudyRequest(screen.model.name, name, run, questions, plan)
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        started = st.button("Start the study", type="primary", icon=":material/play_arrow:")
+        show_recipe(*_recipe(screen, request))
+    if started:
+        _start_checked(request)
+
+
+def _name_and_plan() -> tuple[str, Plan | None]:
+    """Draw the study's name and options; no plan, and what to do, where they cannot be."""
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         name = st.text_input("Name", value=_free_name(), key="study_name", max_chars=80, width=240)
         controls = st.number_input(
@@ -74,31 +98,33 @@ def draw_form(screen: Screen) -> None:
             format_func=FILLS_IN_WORDS.get,
             key="study_fills",
         )
-    st.caption(
-        "The roles are those of the settings that are active now: "
-        + ", ".join(f"{role} {count:,}" for role, count in now.roles.counts.items())
-        + " units."
-    )
-    if questions is None:
-        st.caption("Choose both sets of prompts to go on.")
-        return
-    run = Run(screen.run.folder, screen.run.manifest, screen.run.scores, now.roles)
-    request = StudyRequest(
-        screen.model.name, name.strip(), run, questions, int(controls), tuple(fills)
-    )
-    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        started = st.button("Start the study", type="primary", icon=":material/play_arrow:")
-        show_recipe(*_recipe(screen, request))
-    if started:
-        _start_checked(request)
+    with st.expander("Curves, and a system prompt"):
+        percents = st.multiselect(
+            "Remove other shares of all units, too",
+            _SHARES,
+            key="study_shares",
+            format_func=lambda percent: f"{percent}%",
+            help="Every share takes about as long again as a row of the table and its controls.",
+        )
+        system = st.text_area(
+            "System prompt",
+            key="study_system",
+            max_chars=4000,
+            height=80,
+            help="With one, every prompt is asked with it and without. That takes twice as long.",
+        )
+    try:
+        shares = tuple(percent / 100 for percent in sorted(percents))
+        return name.strip(), Plan(int(controls), tuple(fills), shares, system.strip() or None)
+    except SsahError as error:
+        show_error(error)
+        return name.strip(), None
 
 
 def _start_checked(request: StudyRequest) -> None:
     try:
-        if not request.fills:
-            raise OptionError("Choose what units that are off put out: zero, their mean, or both.")
         check_free(request.folder)
-        check_no_leak(request.questions, request.run.scores)
+        check_no_leak(request.questions, request.run)
         start_study(request)
     except SsahError as error:
         show_error(error)
@@ -119,8 +145,7 @@ def start_study(request: StudyRequest) -> None:
                 model,
                 request.run,
                 request.questions,
-                controls=request.controls,
-                fills=request.fills,
+                request.plan,
                 report=job.report,
                 cancelled=job.stopping,
             )
@@ -155,18 +180,25 @@ def _free_name() -> str:
 
 
 def _recipe(screen: Screen, request: StudyRequest) -> tuple[str, str]:
+    plan = request.plan
     files = "" if screen.model.built_in else " --harmful FILE --harmless FILE"
+    shares = f" --shares {','.join(f'{share:g}' for share in plan.shares)}" if plan.shares else ""
+    system = f" --system {shlex.quote(plan.system)}" if plan.system else ""
     command = (
-        f"python -m ssah_core study --run {screen.run_name!r}{files} --controls {request.controls} "
-        f"--fills {','.join(request.fills)} --out {f'studies/{request.name}'!r}"
+        f"python -m ssah_core study --run {screen.run_name!r}{files} --controls {plan.controls} "
+        f"--fills {','.join(plan.fills)}{shares}{system} --out {f'studies/{request.name}'!r}"
     )
+    given = [f"controls={plan.controls}", f"fills={plan.fills!r}"]
+    given += [f"shares={plan.shares!r}"] if plan.shares else []
+    given += [f"system={plan.system!r}"] if plan.system else []
     python = (
         "from ssah_core import *\n"
+        "from ssah_core.evaluation.plan import Plan\n"
         "from ssah_core.evaluation.questions import organism_questions\n"
         "from ssah_core.evaluation.study_folder import run_study\n\n"
         f"run = open_run({screen.run_name!r})\n"
         f"model = load_model({screen.model.address!r})\n"
-        f"rows = run_study({f'studies/{request.name}'!r}, model, run, organism_questions(), "
-        f"controls={request.controls}, fills={list(request.fills)!r})"
+        f"plan = Plan({', '.join(given)})\n"
+        f"rows = run_study({f'studies/{request.name}'!r}, model, run, organism_questions(), plan)"
     )
     return command, python

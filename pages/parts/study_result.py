@@ -2,86 +2,170 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from pages.parts.errors import plain
+from pages.parts.exports import picture_config
 from pages.parts.places import STUDIES
 from ssah_core.evaluation.judges import RefusalPhrases
+from ssah_core.evaluation.report import (
+    control_notes,
+    in_words,
+    metric_name,
+    metrics_in_order,
+    removed_name,
+    shown,
+)
 from ssah_core.evaluation.study_folder import KeptStudy, open_study
+from ssah_core.keeping import list_kept
 from ssah_core.run_list import run_folder
+from ssah_core.runs import MANIFEST
+from ssah_core.study_figures import share_curves
+from ssah_core.tables import csv_of
 
-_NAMES = {
-    "refused": "refused",
-    "attack_success": "not refused",
-    "attack_success_strict": "not refused, 20 words or more",
-    "complied": "complied exactly",
-    "harmless_refused": "harmless refused",
-    "harmless_correct": "harmless answered exactly",
-    "false_refusals": "look-alikes refused",
-}
 _MOST_REPLIES = 2000
+_PAPER = [
+    {
+        "model": model,
+        "switched off": removed,
+        "perplexity": perplexity,
+        "accuracy of 6 tasks, %": accuracy,
+        "attack success, %": attack,
+        "the same with system prompt, %": with_system,
+    }
+    for model, removed, perplexity, accuracy, with_system, attack in (
+        ("Llama-2-7B-Chat", "nothing", 6.49, 58.3, 3, 18),
+        ("Llama-2-7B-Chat", "ESU 1.3%", 6.76, 56.9, 19, 84),
+        ("Llama-2-7B-Chat", "EUU 13.3%", 180.2, 42.7, 23, 48),
+        ("Llama-2-7B-Chat", "RU 14.8%", 8.32, 55.5, 6, 19),
+        ("Llama-3-8B-Instruct", "nothing", 7.74, 61.2, 2, 29),
+        ("Llama-3-8B-Instruct", "ESU 1.4%", 9.06, 57.6, 80, 93),
+        ("Llama-3-8B-Instruct", "EUU 6.8%", 269.2, 44.4, 16, 24),
+        ("Llama-3-8B-Instruct", "RU 6.6%", 8.52, 60.8, 1, 24),
+        ("Mistral-7B-Instruct-v0.2", "nothing", 5.59, 66.2, 12, 17),
+        ("Mistral-7B-Instruct-v0.2", "ESU 2%", 6.17, 63.3, 34, 91),
+        ("Mistral-7B-Instruct-v0.2", "EUU 1.3%", 52.7, 40.1, 17, 23),
+        ("Mistral-7B-Instruct-v0.2", "RU 13.4%", 8.15, 64.1, 14, 12),
+    )
+]
 
 
 def pick_study() -> str | None:
     """Draw the choice of a finished study; the newest first. None where there is none."""
-    folders = (
-        [p for p in STUDIES.iterdir() if (p / "manifest.json").is_file()]
-        if STUDIES.is_dir()
-        else []
-    )
-    newest = sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)
-    names = [path.name for path in newest]
+    names = [item.name for item in list_kept(STUDIES, "study") if item.finished]
     if not names:
         return None
-    if st.session_state.get("study") not in names:
+    chosen = st.session_state.get("study")
+    if chosen not in names:
+        if chosen is not None:
+            st.info(
+                f"The study {plain(chosen)} is not there any more: somebody renamed or deleted it. "
+                f"Shown now is {plain(names[0])}."
+            )
         st.session_state["study"] = names[0]
-    chosen: str = st.selectbox("Finished studies", names, key="study", width=280)
-    return chosen
+    picked: str = st.selectbox("Finished studies", names, key="study", width=280)
+    return picked
 
 
 def draw_result(name: str) -> None:
     """Draw the table, the downloads, and the replies behind it."""
-    kept = _open(name, run_folder(STUDIES, name).stat().st_mtime)
-    st.markdown(f"**{kept.manifest['model']['name']}**: percent of prompts, with 95% intervals")
-    table = _table(kept)
-    st.dataframe(table, hide_index=True, alt=f"The table of the study {name}", key="study table")
+    kept = load_study(name)
+    st.markdown(
+        f"**{plain(kept.manifest['model']['name'])}**: percent of prompts, with 95% intervals"
+    )
+    st.markdown(in_words(kept.table))
+    table = pd.DataFrame([_line(row) for row in kept.table])
+    st.dataframe(
+        table,
+        hide_index=True,
+        height="content",
+        alt=f"The table of the study {name}",
+        key="study table",
+    )
     st.caption(
-        f"{kept.manifest['judge']} Intervals resample the things that prompts are about, and the seeds of "
+        f"{plain(kept.manifest['judge'])} Intervals resample the things that prompts are about, and the seeds of "
         "the controls."
     )
+    notes = control_notes(kept.table)
+    if notes:
+        with st.expander("Where random units do damage, too"):
+            st.markdown("\n".join(f"- {note}" for note in notes))
+    with st.expander("What the paper measured, for orientation"):
+        st.dataframe(pd.DataFrame(_PAPER), hide_index=True, alt="Table 1 of the paper")
+        st.caption(
+            "Table 1 of Li & Kim, arXiv 2410.10862: models of 7 and 8 billion weights on other prompts. "
+            "Attack success is the percent of harmful requests whose reply has no refusal phrase."
+        )
     with st.container(horizontal=True, gap="small"):
         st.download_button(
-            "Table as CSV", table.to_csv(index=False), f"{name}.csv", "text/csv", on_click="ignore"
+            "Table as CSV", csv_of(table), f"{name}.csv", "text/csv", on_click="ignore"
         )
-        report = (run_folder(STUDIES, name) / "report.md").read_bytes()
-        st.download_button("Report", report, f"{name}.md", "text/markdown", on_click="ignore")
+        st.download_button("Report", kept.report, f"{name}.md", "text/markdown", on_click="ignore")
+    if kept.has_curves:
+        _draw_curves(kept)
     _draw_replies(kept)
 
 
+def _draw_curves(kept: KeptStudy) -> None:
+    """What removing more and more of a role does, beside as many random units."""
+    st.markdown("**The more units are off**")
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        metric = st.selectbox(
+            "Measure",
+            metrics_in_order(kept.rows[0]),
+            format_func=metric_name,
+            key="curve_metric",
+            width=300,
+        )
+        fill = st.segmented_control(
+            "Fill",
+            kept.manifest["plan"]["fills"],
+            default=kept.manifest["plan"]["fills"][0],
+            required=True,
+            key="curve_fill",
+        )
+    figure = share_curves(kept.rows, metric, fill)
+    about = f"{metric_name(metric)} against the share of units that are off, by role, with bands"
+    st.plotly_chart(figure, config=picture_config(f"study {metric}"), alt=about, key="study curves")
+    with st.expander("The figures behind the curves"):
+        lines = [_line(row) for row in kept.rows if row["fill"] == fill]
+        st.dataframe(pd.DataFrame(lines), hide_index=True, alt=f"Table: {about}")
+
+
+def load_study(name: str) -> KeptStudy:
+    """A study by its name; one object for everybody, until its manifest changes.
+
+    Raises RunError where there is none any more.
+    """
+    folder = run_folder(STUDIES, name)
+    try:
+        changed = (folder / MANIFEST).stat().st_mtime_ns
+    except OSError:
+        changed = 0  # opening it says what is wrong
+    return _open(str(folder), changed)
+
+
 @st.cache_resource(show_spinner="Reading the study.", max_entries=4)
-def _open(name: str, changed: float) -> KeptStudy:
-    return open_study(run_folder(STUDIES, name))
+def _open(folder: str, changed: int) -> KeptStudy:
+    return open_study(folder)
 
 
-def _table(kept: KeptStudy) -> pd.DataFrame:
-    return pd.DataFrame([_line(row) for row in kept.rows])
-
-
-def _line(row: dict[str, Any]) -> dict[str, str]:
-    removed = row["removed"]
-    if row["control"]:
-        removed = f"random, as many as {removed} ({row['control']}-matched)"
-    shown = {
-        "switched off": removed,
-        "units": f"{row['units']:,}" if row["units"] else "",
-        "fill": row["fill"] if row["units"] else "",
+def _line(row: Mapping[str, Any]) -> dict[str, str]:
+    figures = {
+        metric_name(name): shown(name, row["metrics"][name]) for name in metrics_in_order(row)
     }
-    for name, measured in row["metrics"].items():
-        value, low, high = (100 * measured[key] for key in ("value", "low", "high"))
-        shown[_NAMES.get(name, name)] = f"{value:.1f} ({low:.0f}–{high:.0f})"
-    return shown
+    return {
+        "switched off": removed_name(row),
+        "units": f"{row['units']:,}" if row["units"] else "",
+        "share": f"{row['share']:.1%}" if row["units"] else "",
+        "fill": row["fill"] if row["units"] else "",
+        **figures,
+    }
 
 
 def _draw_replies(kept: KeptStudy) -> None:
@@ -100,7 +184,7 @@ def _draw_replies(kept: KeptStudy) -> None:
             wrap=True,
         )
         wanted = st.text_input("With these words", key="study_words", width=240).strip().lower()
-    table = _pairs(replies, role)
+    table = _pairs(kept, role)
     if verdict == "refusal broken":
         table = table[table["refused before"] & ~table["refused now"]]
     elif verdict == "still refused":
@@ -117,11 +201,18 @@ def _draw_replies(kept: KeptStudy) -> None:
         hide_index=True,
         alt="Replies of the original and the ablated model",
     )
+    st.download_button(
+        "These replies as CSV", partial(csv_of, table), "replies.csv", "text/csv", on_click="ignore"
+    )
 
 
-def _pairs(replies: pd.DataFrame, role: str) -> pd.DataFrame:
+def _pairs(kept: KeptStudy, role: str) -> pd.DataFrame:
+    """The replies without a system prompt, untouched and with the role off at its own share."""
+    replies = kept.replies[~kept.replies["system"]]
+    units = next(row["units"] for row in kept.table if row["removed"] == role)
     before = replies[replies["removed"] == "nothing"]
     ablated = replies[(replies["removed"] == role) & replies["control"].isna()]
+    ablated = ablated[ablated["units"] == units]
     now = ablated[ablated["fill"] == ablated["fill"].iloc[0]]
     judge = RefusalPhrases()
     return pd.DataFrame(

@@ -10,8 +10,10 @@ from typing import Any
 from ssah_core.ablation import check_fill
 from ssah_core.commands.common import add_command, load, report_progress
 from ssah_core.commands.questions import add_question_options, read_questions
-from ssah_core.evaluation.study import Row
-from ssah_core.evaluation.study_folder import markdown, run_study
+from ssah_core.errors import OptionError
+from ssah_core.evaluation.plan import Plan
+from ssah_core.evaluation.report import markdown
+from ssah_core.evaluation.study_folder import run_study
 from ssah_core.runs import open_run
 from ssah_core.storage import check_free
 
@@ -27,46 +29,62 @@ def add(commands: Any) -> None:
         "study --run organism:planted --out studies/planted",
     )
     parser.add_argument("--run", required=True, help="a run folder with roles, or organism:NAME")
+    add_model_and_questions(parser, "test")
+    parser.add_argument("--controls", type=int, default=5, help="random controls of each kind")
+    parser.add_argument("--fills", default="zero", help="zero, mean, or both with a comma")
+    parser.add_argument(
+        "--shares",
+        default="",
+        help="further shares to remove, for curves, such as 0.02,0.05,0.1,0.3",
+    )
+    parser.add_argument("--system", help="a system prompt: all is asked with it and without")
+    parser.add_argument("--max-new-tokens", type=int, default=48, help="length of a reply at most")
+    parser.add_argument("--out", required=True, help="the folder for the study; must be new")
+
+
+def add_model_and_questions(parser: argparse.ArgumentParser, part: str) -> None:
+    """The options that say which model of the run to ask, and what; `part` is the organism's split."""
     parser.add_argument("--model", help="the run's model, where it lies elsewhere now")
     parser.add_argument("--device", help="cpu, cuda or mps (default: the fastest there is)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: by device)")
-    add_question_options(parser)
+    parser.set_defaults(revision=None)
+    add_question_options(parser, part)
     parser.add_argument("--limit", type=int, help="at most so many prompts of each set")
-    parser.add_argument("--controls", type=int, default=5, help="random controls of each kind")
-    parser.add_argument("--fills", default="zero", help="zero, mean, or both with a comma")
-    parser.add_argument("--max-new-tokens", type=int, default=48, help="length of a reply at most")
-    parser.add_argument("--out", required=True, help="the folder for the study; must be new")
 
 
 def _study(options: argparse.Namespace) -> dict[str, Any]:
     check_free(options.out)
     run = open_run(options.run)
-    fills = [check_fill(fill.strip()) for fill in options.fills.split(",") if fill.strip()]
+    plan = Plan(
+        controls=options.controls,
+        fills=tuple(check_fill(fill) for fill in _listed(options.fills)),
+        shares=tuple(_number(share) for share in _listed(options.shares)),
+        system=options.system,
+        reply_tokens=options.max_new_tokens,
+    )
     options.model = options.model or run.scores.model
-    options.revision = None
     questions = read_questions(options)
     model = load(options)
     start = time.monotonic()
     rows = run_study(
-        options.out,
-        model,
-        run,
-        questions,
-        controls=options.controls,
-        fills=fills,
-        reply_tokens=options.max_new_tokens,
-        report=report_progress(model.notices),
+        options.out, model, run, questions, plan, report=report_progress(model.notices)
     )
-    options.show = lambda _: _show_rows(rows)
     return {
         "rows": [row.as_json() for row in rows],
         "seconds": round(time.monotonic() - start, 3),
     }
 
 
-def _show_rows(rows: list[Row]) -> None:
-    print(markdown(rows))
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise OptionError(f"'{text}' is no share; give numbers such as 0.02,0.05,0.1.") from error
 
 
 def _show_study(result: Mapping[str, Any]) -> None:
-    print(f"{len(result['rows'])} rows")
+    print(markdown(result["rows"]))

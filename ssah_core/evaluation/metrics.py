@@ -55,18 +55,27 @@ def by_subject(values: Float64[np.ndarray, "draws cases"], subjects: Sequence[st
     A row of `values` is one ablation (one for a role, several seeds for a random control), a column one
     case; `subjects` says what each case is about. Deterministic.
     """
-    draws, cases = values.shape
+    return ratio_by_subject(values, np.ones(values.shape[1]), subjects)
+
+
+def ratio_by_subject(
+    sums: Float64[np.ndarray, "draws cases"],
+    counts: Float64[np.ndarray, " cases"],
+    subjects: Sequence[str],
+) -> Measured:
+    """The mean of what `sums` add up, `counts` in each case, with an interval as `by_subject`."""
+    draws, cases = sums.shape
     if cases == 0:
         return Measured(math.nan, math.nan, math.nan, 0)
     known = sorted(set(subjects))
     place = {subject: index for index, subject in enumerate(known)}
     member = np.zeros((cases, len(known)))
     member[np.arange(cases), [place[subject] for subject in subjects]] = 1
-    sums, counts = values @ member, member.sum(axis=0)
+    tops, bottoms = sums @ member, counts @ member
     generator = np.random.default_rng(0)
     chosen = generator.integers(0, len(known), (_RESAMPLES, len(known)))
     rows = generator.integers(0, draws, (_RESAMPLES, draws))
-    totals = np.stack([sums[r][:, c].mean(axis=0).sum() for r, c in zip(rows, chosen, strict=True)])
-    rates = totals / counts[chosen].sum(axis=1)
+    totals = np.stack([tops[r][:, c].mean(axis=0).sum() for r, c in zip(rows, chosen, strict=True)])
+    rates = totals / bottoms[chosen].sum(axis=1)
     low, high = np.quantile(rates, [0.025, 0.975])
-    return Measured(float(values.mean()), float(low), float(high), cases)
+    return Measured(float(sums.sum() / (draws * counts.sum())), float(low), float(high), cases)

@@ -5,13 +5,14 @@ Calibration and study must not share a prompt: a study on the prompts that found
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from ssah_core.errors import PromptError
 from ssah_core.organism.world import Example, split
 from ssah_core.prompts.reading import PromptSet
-from ssah_core.scoring.scores import Scores
+from ssah_core.runs import Run
+from ssah_core.storage import sha256
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Questions:
-    """Everything that a study asks; look-alikes may be missing."""
+    """Everything that a study asks; look-alikes may be missing. `sources` names where each came from."""
 
     harmful: tuple[Question, ...]
     harmless: tuple[Question, ...]
     look_alikes: tuple[Question, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def all(self) -> tuple[Question, ...]:
@@ -50,30 +52,53 @@ def organism_questions() -> Questions:
     )
 
 
+def organism_validation() -> Questions:
+    """The organism's validation splits: what shares are found on, and no study ever asks."""
+    return Questions(
+        harmful=_of(split("safety/validation")),
+        harmless=_of(split("utility/validation")),
+        look_alikes=_of(split("look-alikes/validation")),
+    )
+
+
 def file_questions(
     harmful: PromptSet, harmless: PromptSet, look_alikes: PromptSet | None = None
 ) -> Questions:
     """Questions from prompt sets; every prompt is a subject of its own, and no answer is exact."""
-    sets = (harmful, harmless, look_alikes)
-    asked = (
-        () if prompts is None else tuple(Question(p.text, p.text) for p in prompts.prompts)
-        for prompts in sets
+    sets = {"harmful": harmful, "harmless": harmless, "look_alikes": look_alikes}
+    given = {name: prompts for name, prompts in sets.items() if prompts is not None}
+    return Questions(
+        **{
+            name: tuple(Question(prompt.text, prompt.text) for prompt in prompts.prompts)
+            for name, prompts in given.items()
+        },
+        sources={name: prompts.name for name, prompts in given.items()},
     )
-    return Questions(*asked)
 
 
-def check_no_leak(questions: Questions, scores: Scores) -> None:
-    """Raise PromptError where a question is among the prompts that the units were scored on."""
-    calibration = {
+def check_no_leak(questions: Questions, run: Run) -> None:
+    """Raise PromptError where a question is among those that a run's units or shares were found on."""
+    scored = {
         _plain(prompt.text)
-        for prompts in (scores.safety_prompts, scores.utility_prompts)
+        for prompts in (run.scores.safety_prompts, run.scores.utility_prompts)
         for prompt in prompts.prompts
     }
-    leaked = [q.prompt for q in questions.all if _plain(q.prompt) in calibration]
+    _check_apart(questions, lambda prompt: _plain(prompt) in scored, "the units were scored on")
+    known = set(run.manifest.get("search", {}).get("prompts", ()))
+    _check_apart(questions, lambda prompt: prompt_hash(prompt) in known, "the shares were found on")
+
+
+def prompt_hash(prompt: str) -> str:
+    """What tells a prompt from others, whatever its case and spaces."""
+    return sha256(_plain(prompt).encode())[:16]
+
+
+def _check_apart(questions: Questions, known: Callable[[str], bool], found_on: str) -> None:
+    leaked = [question.prompt for question in questions.all if known(question.prompt)]
     if leaked:
         raise PromptError(
-            f"{len(leaked)} of the study's prompts are among those that the units were scored on (such "
-            f"as '{leaked[0][:80]}'); leave them out of one of the two."
+            f"{len(leaked)} of these prompts are among those that {found_on} (such as "
+            f"'{leaked[0][:80]}'); leave them out of one of the two."
         )
 
 

@@ -1,8 +1,8 @@
-"""A finished study on disk: what made it, the table, every reply, and a report to read.
+"""A finished study on disk: what made it, its rows, every reply, and a report to read.
 
 manifest.json     what made the study, and the SHA-256 of every other file
-rows.json         the table
-replies.parquet   every reply: removed, control, seed, fill, prompt, reply
+rows.json         the rows: the table's, then those of the curves
+replies.parquet   every reply: removed, control, units, seed, fill, system, prompt, reply
 report.md         the table for people
 """
 
@@ -10,17 +10,23 @@ from __future__ import annotations
 
 import io
 import json
+import platform
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
+import transformers
 
-from ssah_core.ablation import Fill
-from ssah_core.errors import OptionError, RunError
+from ssah_core.errors import RunError
+from ssah_core.evaluation.judges import Judge
+from ssah_core.evaluation.plan import Plan
 from ssah_core.evaluation.questions import Questions, check_no_leak
+from ssah_core.evaluation.report import report_of, table_rows
 from ssah_core.evaluation.study import Row, Study, study
 from ssah_core.models.loading import Model
 from ssah_core.progress import CancelCheck, Report
@@ -28,7 +34,8 @@ from ssah_core.runs import Run
 from ssah_core.scoring.checkpoint import checkpointed
 from ssah_core.storage import check_free, sha256, write_folder
 
-FORMAT = 1
+FORMAT = 2
+_READABLE = (1, FORMAT)
 
 
 def run_study(
@@ -36,91 +43,103 @@ def run_study(
     model: Model,
     run: Run,
     questions: Questions,
+    plan: Plan,
     *,
-    controls: int = 5,
-    fills: Sequence[Fill] = ("zero",),
-    reply_tokens: int = 48,
+    judge: Judge | None = None,
     report: Report | None = None,
     cancelled: CancelCheck | None = None,
 ) -> list[Row]:
     """Run a study of a run's roles and keep it in a new folder; called again, it goes on.
 
     Raises RunError (no roles, another model, a folder that is taken), PromptError where a question is
-    among the calibration prompts, OptionError, Cancelled.
+    among the prompts that the units or the shares were found on, OptionError, Cancelled.
     """
-    folder = Path(folder)
+    folder, start = Path(folder), time.monotonic()
     check_free(folder)
     run.check_model(model)
     if run.roles is None:
         raise RunError(f"The run '{run.folder}' has no roles; assign them first.")
-    if controls < 0 or not fills:
-        raise OptionError("A study needs at least one fill, and 0 or more controls.")
-    check_no_leak(questions, run.scores)
+    check_no_leak(questions, run)
     origin = {
         "study of": [FORMAT, run.scores.fingerprint, sha256(run.roles.vector.tobytes())],
-        "questions": sha256(json.dumps([q.prompt for q in questions.all]).encode()),
-        "options": [controls, list(fills), reply_tokens],
+        "questions": _hash_of(questions),
+        "plan": json.loads(json.dumps(asdict(plan))),
     }
     partial = folder.with_name(f".{folder.name}.partial")
-    with checkpointed(partial, origin, model.anatomy) as work:
+    about = _manifest(model, run, questions, plan)
+    with checkpointed(partial, origin, model.anatomy, about=about) as work:
         found = study(
             model,
             run.roles,
             questions,
-            controls=controls,
-            fills=fills,
-            reply_tokens=reply_tokens,
+            plan,
+            judge=judge,
             kept=work.replies("study"),
+            kept_predictions=work.replies("predictions"),
             report=report,
             cancelled=cancelled,
         )
-        _write(folder, found, _manifest(model, run, questions, origin, found))
+        manifest = _manifest(model, run, questions, plan)
+        manifest["judge"] = found.judge
+        manifest["seconds"] = round(time.monotonic() - start, 3)
+        _write(folder, found, manifest)
     return found.rows
 
 
 @dataclass(frozen=True, eq=False)
 class KeptStudy:
-    """A study read back: what made it, its rows as JSON, and every reply, one row each."""
+    """A study read back: what made it, its rows as JSON, every reply, one row each, and its report."""
 
     manifest: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
     replies: pd.DataFrame
+    report: bytes
+
+    @property
+    def table(self) -> list[Mapping[str, Any]]:
+        """The rows in which each role is removed at its own share, with their controls."""
+        return table_rows(self.manifest, self.rows)
+
+    @property
+    def has_curves(self) -> bool:
+        """Whether roles were removed at other shares than their own, too."""
+        return len(self.table) < len(self.rows)
 
 
 def open_study(folder: str | Path) -> KeptStudy:
-    """Read a study's folder; raises RunError where it is none, or damaged."""
+    """Read a study's folder; raises RunError where it is none, damaged, or of a newer version."""
     path = Path(folder)
     try:
         manifest = json.loads((path / "manifest.json").read_text("utf-8"))
+        if manifest["format"] not in _READABLE:
+            raise RunError(f"The study '{path}' was made by a newer version; update SSAH Explorer.")
         contents = {name: (path / name).read_bytes() for name in manifest["files"]}
         for name, expected in manifest["files"].items():
             if sha256(contents[name]) != expected:
                 raise RunError(f"The file {path / name} is damaged; run the study again.")
         replies = pd.read_parquet(io.BytesIO(contents["replies.parquet"]))
-        return KeptStudy(manifest, json.loads(contents["rows.json"]), replies)
+        rows = json.loads(contents["rows.json"])
+        replies = _with_new_columns(replies, rows)
+        return KeptStudy(manifest, rows, replies, contents["report.md"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"'{path}' is no study, or a damaged one; make one with: python -m ssah_core study"
         ) from error
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """The table for people: percent, with 95% intervals."""
-    names = list(rows[0].metrics)
-    title = ["removed", "control", "share", "fill", *(name.replace("_", " ") for name in names)]
-    lines = ["| " + " | ".join(title) + " |", "|---" * len(title) + "|"]
-    for row in rows:
-        cells = [row.removed, row.control or "", f"{row.share:.1%}" if row.units else "", row.fill]
-        for name in names:
-            m = row.metrics[name]
-            cells.append(f"{100 * m.value:.1f} ({100 * m.low:.0f}–{100 * m.high:.0f})")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def _with_new_columns(replies: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Format 1 had one share a role and no system prompt; its replies get the columns that say so."""
+    if "units" in replies:
+        return replies
+    units = {row["removed"]: row["units"] for row in rows}
+    return replies.assign(units=replies["removed"].map(units), system=False)
 
 
-def _manifest(
-    model: Model, run: Run, questions: Questions, origin: Mapping[str, Any], found: Study
-) -> dict[str, Any]:
+def _hash_of(questions: Questions) -> str:
+    return sha256(json.dumps([question.prompt for question in questions.all]).encode())
+
+
+def _manifest(model: Model, run: Run, questions: Questions, plan: Plan) -> dict[str, Any]:
     assert run.roles is not None
     return {
         "format": FORMAT,
@@ -134,25 +153,30 @@ def _manifest(
             "counts": run.roles.counts,
         },
         "device": str(model.device),
+        "dtype": str(model.dtype).removeprefix("torch."),
         "questions": {
+            "sources": dict(questions.sources),
+            "hash": _hash_of(questions),
             "harmful": len(questions.harmful),
             "harmless": len(questions.harmless),
             "look_alikes": len(questions.look_alikes),
         },
-        "judge": found.judge,
-        "made with": dict(origin),
+        "plan": asdict(plan),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
     }
 
 
 def _write(folder: Path, found: Study, manifest: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     pd.DataFrame(found.replies).to_parquet(buffer, index=False)
-    model = manifest["model"]["name"]
-    report = f"# Ablation study of {model}\n\n{markdown(found.rows)}\n\n{found.judge}\n"
     files = {
         "rows.json": (json.dumps([row.as_json() for row in found.rows], indent=1) + "\n").encode(),
         "replies.parquet": buffer.getvalue(),
-        "report.md": report.encode(),
+        "report.md": report_of(manifest, [row.as_json() for row in found.rows]).encode(),
     }
     manifest["files"] = {name: sha256(content) for name, content in files.items()}
     files["manifest.json"] = (json.dumps(manifest, indent=1) + "\n").encode()

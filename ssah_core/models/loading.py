@@ -43,6 +43,7 @@ class Model:
     taps: Taps
     fingerprint: str
     notices: tuple[str, ...]
+    revision: str | None = None  # the commit of a hub model
     # Fast tokenizers raise "Already borrowed" when two threads use one.
     tokenizer_lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -78,6 +79,19 @@ class Model:
     def parameters(self) -> int:
         """How many weights the model has."""
         return self.network.num_parameters()
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a manifest says of the model."""
+        return {
+            "name": self.name,
+            "revision": self.revision,
+            "fingerprint": self.fingerprint,
+            "architecture": type(self.network).__name__,
+            "parameters": self.parameters,
+            "device": str(self.device),
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
 
 
 _CONTEXT = "max_position_embeddings"
@@ -136,6 +150,7 @@ def open_source(
         name=source.name,
         fingerprint=source.fingerprint(),
         notices=notices,
+        revision=source.revision,
     )
 
 
@@ -178,6 +193,7 @@ def wrap(
     name: str = "in memory",
     fingerprint: str = "",
     notices: tuple[str, ...] = (),
+    revision: str | None = None,
 ) -> Model:
     """Open a transformers model that is already in memory; the network itself gets the taps.
 
@@ -193,7 +209,7 @@ def wrap(
         raise
     if not tokenizer.chat_template:
         notices = (*notices, PLAIN_TEMPLATE_NOTICE)
-    return Model(name, network, tokenizer, anatomy, taps, fingerprint, notices)
+    return Model(name, network, tokenizer, anatomy, taps, fingerprint, notices, revision)
 
 
 def check_finite(network: PreTrainedModel, name: str) -> None:

@@ -29,11 +29,15 @@ _SAMPLE = 2**20
 
 @dataclass(frozen=True)
 class Source:
-    """A model's files, found and checked but not yet read into memory."""
+    """A model's files, found and checked but not yet read into memory.
+
+    `revision` is the commit of a hub model; others have none.
+    """
 
     name: str
     folder: Path
     config: PretrainedConfig
+    revision: str | None = None
 
     @property
     def weight_files(self) -> list[Path]:
@@ -83,9 +87,10 @@ def locate(name: str, *, revision: str | None = None) -> Source:
         folder = local
     elif HUB_NAME.fullmatch(name) and not Path(name).exists():
         folder = hub_folder(name, revision, lambda place: check_support(_read_config(name, place)))
+        revision = folder.name  # the hub's cache calls its folders by the commit
     else:
         raise _no_model(name)
-    source = Source(name, folder, _read_config(name, folder))
+    source = Source(name, folder, _read_config(name, folder), revision)
     check_support(source.config)
     _check_loadable(source)
     return source

@@ -36,11 +36,16 @@ class Prompt:
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Prompts in order, where they came from, and what a reader should know about them."""
+    """Prompts in order, where they came from, and what a reader should know about them.
+
+    `where` and `limit` are the choices of rows that made them: what `load_prompts` was given.
+    """
 
     name: str
     prompts: tuple[Prompt, ...]
     notices: tuple[str, ...] = ()
+    where: tuple[tuple[str, str], ...] = ()
+    limit: int | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -50,6 +55,18 @@ class PromptSet:
         """SHA-256 of texts and responses in order: the same content is the same set under any name."""
         content = [[prompt.text, prompt.response] for prompt in self.prompts]
         return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a manifest says of the set."""
+        return {
+            "name": self.name,
+            "where": dict(self.where),
+            "limit": self.limit,
+            "hash": self.hash,
+            "prompts": len(self),
+            "notices": list(self.notices),
+        }
 
     @property
     def has_responses(self) -> bool:
@@ -117,7 +134,8 @@ def load_prompts(
     if repeated:
         these = "1 row is" if repeated == 1 else f"{repeated} rows are"
         notices.append(f"{these} the same as an earlier row; all are kept.")
-    return PromptSet(name, tuple(prompts), tuple(notices))
+    chosen = tuple((where or {}).items())
+    return PromptSet(name, tuple(prompts), tuple(notices), chosen, limit)
 
 
 def _from_organism(name: str, where: Mapping[str, str] | None) -> tuple[list[Prompt], list[str]]:

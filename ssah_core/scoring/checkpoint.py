@@ -1,7 +1,8 @@
 """The partial work of a scoring on disk, so that one that was stopped or killed goes on where it was.
 
-    checkpoint.json                the scoring that it belongs to, the model's own replies so far, which
-                                   examples are counted, and the SHA-256 of each file below
+    checkpoint.json                the scoring that it belongs to, what it is about for people, the model's
+                                   own replies so far, which examples are counted, and the SHA-256 of
+                                   each file below
     checkpoint-*.safetensors       the running sums of one prompt set, float64: they reopen bitwise equal
 
 Sums are written under a new name and come into force with the checkpoint.json that names them, so that
@@ -49,9 +50,14 @@ class Checkpoint:
     """Holds the work of one scoring by prompt set, and saves it now and then; never, without a folder."""
 
     def __init__(
-        self, folder: Path | None, origin: Mapping[str, Any], work: Mapping[str, _SetWork]
+        self,
+        folder: Path | None,
+        origin: Mapping[str, Any],
+        work: Mapping[str, _SetWork],
+        about: Mapping[str, Any],
     ) -> None:
         self._folder, self._origin, self._work = folder, origin, dict(work)
+        self._about = about
         self._written: dict[str, tuple[Collected, dict[str, Any]]] = {}
         self._unsaved = False
         self._next_save = time.monotonic() + _SECONDS_BETWEEN_SAVES
@@ -106,7 +112,8 @@ class Checkpoint:
             }
             for attribute, work in self._work.items()
         }
-        write_file(folder / _STATE, _encode({"origin": self._origin, "sets": sets}))
+        state = {"origin": self._origin, "about": self._about, "sets": sets}
+        write_file(folder / _STATE, _encode(state))
         self._unsaved = False
         named = {entry["moments"]["file"] for entry in sets.values() if entry["moments"]}
         _remove_files(folder, {_STATE, *named})
@@ -118,7 +125,8 @@ class Checkpoint:
         if collected is None:
             return None
         written = self._written.get(attribute)
-        if written is None or written[0] is not collected:
+        here = written is not None and (folder / written[1]["file"]).exists()
+        if written is None or written[0] is not collected or not here:
             written = (collected, _write_moments(folder, attribute, collected))
             self._written[attribute] = written
         return written[1]
@@ -136,19 +144,24 @@ class Checkpoint:
 
 @contextmanager
 def checkpointed(
-    folder: str | Path | None, origin: Mapping[str, Any], anatomy: Anatomy
+    folder: str | Path | None,
+    origin: Mapping[str, Any],
+    anatomy: Anatomy,
+    *,
+    about: Mapping[str, Any] | None = None,
 ) -> Iterator[Checkpoint]:
     """The checkpoint of one scoring: saved if the work inside fails or is cancelled, removed at its end.
 
-    `origin` is what a checkpoint in the folder must have been made with, by names for messages.
+    `origin` is what a checkpoint in the folder must have been made with, by names for messages;
+    `about` is what the manifest of its end will say, as far as it is known.
     Raises RunError where the folder holds something else, is damaged or cannot be written.
     """
     if folder is None:
-        kept = Checkpoint(None, origin, {})
+        kept = Checkpoint(None, origin, {}, {})
     else:
         check_writable(folder)
         origin = {"format": FORMAT, **origin}
-        kept = Checkpoint(Path(folder), origin, _read(Path(folder), origin, anatomy))
+        kept = Checkpoint(Path(folder), origin, _read(Path(folder), origin, anatomy), about or {})
     try:
         yield kept
     except Cancelled as error:
@@ -168,6 +181,15 @@ def checkpointed(
 def has_checkpoint(folder: str | Path) -> bool:
     """Whether a folder holds partial work of a scoring."""
     return (Path(folder) / _STATE).is_file()
+
+
+def checkpoint_about(folder: str | Path) -> dict[str, Any]:
+    """What the partial work in a folder is about; nothing where it is damaged or of an old version."""
+    try:
+        about: dict[str, Any] = _decode((Path(folder) / _STATE).read_bytes())["about"]
+        return about
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _write_moments(folder: Path, attribute: str, collected: Collected) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 
 from ssah_core.models.decoding import Sampling, decode, end_tokens
@@ -9,7 +10,7 @@ from ssah_core.models.loading import Model
 from ssah_core.models.taps import Scale
 from ssah_core.progress import CancelCheck, Meter, Report
 from ssah_core.prompts.batching import group_by_length
-from ssah_core.prompts.rendering import Chat, Rendered, render_prompt
+from ssah_core.prompts.rendering import Chat, Rendered, as_messages, render_prompt
 from ssah_core.scoring.resuming import Kept, resumed_meter
 
 ScaleOf = Callable[[Sequence[int]], Scale | None]  # by the places of some chats
@@ -52,15 +53,13 @@ def greedy_replies(
 
 
 def _rendered(model: Model, chats: Sequence[Chat], room: int) -> list[Rendered]:
-    """Every chat as token ids; a study asks the same text under many ablations."""
-    known = {
-        chat: render_prompt(model, chat, room=room)
-        for chat in dict.fromkeys(chat for chat in chats if isinstance(chat, str))
-    }
-    return [
-        known[chat] if isinstance(chat, str) else render_prompt(model, chat, room=room)
-        for chat in chats
-    ]
+    """Every chat as token ids; a study asks the same one under many ablations."""
+    known: dict[str, Rendered] = {}
+    keys = [json.dumps(as_messages(chat)) for chat in chats]
+    for key, chat in zip(keys, chats, strict=True):
+        if key not in known:
+            known[key] = render_prompt(model, chat, room=room)
+    return [known[key] for key in keys]
 
 
 def _replies_of(

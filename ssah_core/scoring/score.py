@@ -65,9 +65,15 @@ def score(
         attribute: fitting(model, prompts, reply_tokens=REPLY_TOKENS, skip_too_long=skip_too_long)
         for attribute, prompts in read.items()
     }
+    options = {"token_budget": token_budget, "skip_too_long": skip_too_long}
     origin = _origin(model, read, token_budget=token_budget, skip_too_long=skip_too_long)
+    about = {
+        "model": model.about,
+        "prompts": {attribute: prompts.about for attribute, prompts in read.items()},
+        "options": options,
+    }
     telling: dict[str, Any] = {"report": report, "cancelled": cancelled}
-    with checkpointed(checkpoint, origin, model.anatomy) as work:
+    with checkpointed(checkpoint, origin, model.anatomy, about=about) as work:
         sets = {
             attribute: answered(model, prompts, kept=work.replies(attribute), **telling)
             for attribute, prompts in fit.items()
@@ -83,7 +89,7 @@ def score(
             )
             for attribute, prompts in sets.items()
         }
-        return _scores(model, sets, moments)
+        return replace(_scores(model, sets, moments), options=options)
 
 
 def _origin(

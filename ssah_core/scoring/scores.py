@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -73,6 +74,7 @@ class Scores:
     """One scoring of one model: everything that roles and fills are derived from.
 
     The prompt sets are those that were scored, with the model's own replies where they brought none.
+    `options` is what `score` was called with besides.
     """
 
     model: str
@@ -83,6 +85,7 @@ class Scores:
     utility: TokenMoments
     safety_prompts: PromptSet
     utility_prompts: PromptSet
+    options: Mapping[str, Any] = field(default_factory=dict)
     _cache: dict[Tokens, UnitScores] = field(default_factory=dict, init=False, repr=False)
 
     def at(self, tokens: Tokens = "all") -> UnitScores:

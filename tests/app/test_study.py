@@ -26,9 +26,9 @@ def studies(tmp_path, monkeypatch):
     for module in (places, study_form, study_result):
         monkeypatch.setattr(module, "STUDIES", tmp_path)
     monkeypatch.setattr(study_form, "organism_questions", lambda: FEW)
-    monkeypatch.setattr(study_form, "check_no_leak", lambda questions, scores: None)
+    monkeypatch.setattr(study_form, "check_no_leak", lambda questions, run: None)
     monkeypatch.setattr(
-        "ssah_core.evaluation.study_folder.check_no_leak", lambda questions, scores: None
+        "ssah_core.evaluation.study_folder.check_no_leak", lambda questions, run: None
     )
     jobs().current = None
     yield tmp_path
@@ -63,7 +63,7 @@ def test_a_study_runs_as_a_job_and_shows_its_table_and_replies(studies):
     assert not app.exception
     assert "result stands below" in app.success[0].value
     kept = open_study(studies / "mine")
-    table, replies = app.dataframe[-2].value, app.dataframe[-1].value
+    table, replies = app.dataframe[0].value, app.dataframe[-1].value
     assert len(table) == len(kept.rows)
     assert "random, as many as ESU (size-matched)" in list(table["switched off"])
     assert len(replies) == len(FEW.all)
@@ -86,3 +86,22 @@ def test_a_study_that_cannot_be_is_one_sentence_and_the_form_stays(studies):
     press(app, "Start the study")
     assert "cannot be called" in app.error[0].value
     assert jobs().current is None
+
+
+def test_other_shares_and_a_system_prompt_make_curves_and_columns(studies):
+    app = open_study_screen()
+    app.number_input(key="study_controls").set_value(1)
+    app.text_input(key="study_name").set_value("curves")
+    app.multiselect(key="study_shares").set_value([1, 30])
+    app.text_area(key="study_system").set_value("You are a helpful assistant.").run()
+    press(app, "Start the study")
+    assert jobs().current.finished.wait(240)
+    app.run()
+    assert not app.exception
+    kept = open_study(studies / "curves")
+    assert kept.has_curves
+    assert "refused, with system prompt" in app.dataframe[0].value.columns
+    assert len(app.dataframe[0].value) == len(kept.table)
+    app.selectbox(key="curve_metric").set_value("harmless_refused").run()
+    assert not app.exception
+    assert len(app.dataframe[-1].value) == len(FEW.all)  # the replies, each prompt once

@@ -13,6 +13,7 @@ PATHS = {
     "Layers": "layers?view=Heatmap&roles=ESU&unit=L3.mlp.17",
     "Score": "score",
     "Study": "study",
+    "Runs": "runs",
     "Glossary": "glossary",
 }
 CONTRAST = 4.5  # of text on its background: WCAG 2, level AA
@@ -133,7 +134,7 @@ def test_the_keyboard_alone_tells_the_story(context, server):
     tab_to(page, first)
     page.keyboard.press("Enter")
     expect(page.locator(".st-key-demo")).to_contain_text("refused")
-    second = page.get_by_role("button", name=re.compile("^2[.] Switch"))
+    second = page.get_by_role("button", name=re.compile("^2[.] Safety"))
     tab_to(page, second)
     page.keyboard.press("Enter")
     expect(page.locator(".st-key-demo")).to_contain_text("answered")

@@ -1,0 +1,127 @@
+"""What a study switches off: every role, at its own share and at others, beside random controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssah_core.ablation import Ablation, Fill, Match, check_fill
+from ssah_core.errors import OptionError
+from ssah_core.roles import ROLES, Role, Roles, assign_roles
+
+CONTROLS: tuple[Match, Match] = ("size", "layer")
+_SHARED: tuple[Role, ...] = ("ESU", "EUU", "RU")  # roles that are set by their share
+_HIGHEST_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a study is done.
+
+    `controls` is how many seeds each kind of random control has. `shares` are further shares of all
+    units at which ESU, EUU and RU are removed, for curves. `system` is a system prompt: with one, all
+    is asked with it and without. Replies end after `reply_tokens` tokens at most.
+    """
+
+    controls: int = 5
+    fills: tuple[Fill, ...] = ("zero",)
+    shares: tuple[float, ...] = ()
+    system: str | None = None
+    reply_tokens: int = 48
+
+    def __post_init__(self) -> None:
+        if self.controls < 0 or not self.fills:
+            raise OptionError("A study needs at least one fill, and 0 or more controls.")
+        for fill in self.fills:
+            check_fill(fill)
+        if not all(0 < share <= _HIGHEST_SHARE for share in self.shares):
+            raise OptionError(
+                f"The shares {', '.join(f'{share:g}' for share in self.shares)} are not all above 0 and "
+                f"at most {_HIGHEST_SHARE}; give parts of all units, such as 0.02,0.05,0.1."
+            )
+        if self.system is not None and not self.system.strip():
+            raise OptionError("The system prompt is empty; write one, or leave it out.")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row to be measured: one ablation, or one for each seed of a control."""
+
+    removed: str
+    control: Match | None
+    fill: Fill
+    cuts: tuple[Ablation | None, ...]
+
+
+def cases_of(roles: Roles, plan: Plan) -> list[Case]:
+    """Every row of the table, then those of the curves that the table has not.
+
+    CU, most of a model, are removed as a random sample of as many as ESU; a random sample has no other
+    control than more of the same. Raises OptionError where a share asks for more units than there are.
+    """
+    cases = [Case("nothing", None, "zero", (None,))]
+    for fill in plan.fills:
+        for role in ROLES:
+            cut = (
+                _sample_of_cu(roles, fill) if role == "CU" else Ablation.of(roles, role, fill=fill)
+            )
+            if cut.count:
+                controls = 0 if role == "CU" else plan.controls
+                cases += _with_controls(role, fill, cut, controls)
+    for fill in plan.fills:
+        for role in _SHARED:
+            for share in sorted(set(plan.shares)):
+                cut = Ablation.of(_at_share(roles, role, share), role, fill=fill)
+                if cut.count not in (0, roles.counts[role]):
+                    cases += _with_controls(role, fill, cut, plan.controls)
+    return cases
+
+
+def _with_controls(role: Role, fill: Fill, cut: Ablation, controls: int) -> list[Case]:
+    found = [Case(role, None, fill, (cut,))]
+    if controls:
+        for match in CONTROLS:
+            draws = [Ablation.random_like(cut, seed=n, match=match) for n in range(controls)]
+            found.append(Case(role, match, fill, tuple(draws)))
+    return found
+
+
+def _at_share(roles: Roles, role: Role, share: float) -> Roles:
+    """The roles with another share of one of them; the other shares stay."""
+    units = len(roles.vector)
+    shares = {name: roles.counts[name] / units for name in _SHARED} | {role: share}
+    return assign_roles(
+        roles.scores,
+        shares["ESU"],
+        shares["EUU"],
+        shares["RU"],
+        tokens=roles.tokens,
+        kinds=roles.kinds,
+    )
+
+
+def _sample_of_cu(roles: Roles, fill: Fill) -> Ablation:
+    units = roles.ranked("CU")
+    count = min(len(units), roles.counts["ESU"])
+    sample = np.sort(np.random.default_rng(0).choice(units, count, replace=False))
+    names = [roles.scores.anatomy.name_of(unit) for unit in sample.tolist()]
+    return Ablation.of(roles, [], fill=fill, also=names)
+
+
+def distinct(cuts: Sequence[Ablation | None]) -> tuple[list[Ablation | None], list[int]]:
+    """The cuts that differ, and for each cut its place among them: equal ones need one measurement.
+
+    Size-matched controls of one size and seed are the same units, whatever role they are for.
+    """
+    places: dict[tuple[bytes, bool] | None, int] = {}
+    found: list[Ablation | None] = []
+    where = []
+    for cut in cuts:
+        key = None if cut is None else (cut.factors.tobytes(), cut.means is not None)
+        if key not in places:
+            places[key] = len(found)
+            found.append(cut)
+        where.append(places[key])
+    return found, where

@@ -1,0 +1,186 @@
+"""What is kept in one folder, runs or studies, finished or stopped: listed, renamed, deleted, by name.
+
+Nothing outside that folder is read or written, but for the runs that ship with the built-in models:
+they are listed and shown, and stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from ssah_core.errors import RunError
+from ssah_core.models.sources import ORGANISM_NAMES, ORGANISM_PREFIX
+from ssah_core.reproduce import commands_of
+from ssah_core.run_list import is_run_name, run_folder
+from ssah_core.runs import MANIFEST
+from ssah_core.scoring.checkpoint import checkpoint_about
+from ssah_core.storage import check_free, explain
+
+Kind = Literal["run", "study"]
+_PARTIAL = re.compile(r"\.(.+)\.partial")
+
+
+@dataclass(frozen=True)
+class KeptItem:
+    """One run or study, or work that was stopped before its end.
+
+    `seconds` is how long it took (None: it does not say), `size` its bytes on disk. Of stopped work,
+    `created` is when it was last saved, and `again` the commands that go on with it, where it says.
+    """
+
+    name: str
+    kind: Kind
+    finished: bool
+    model: str
+    created: str
+    seconds: float | None
+    size: int
+    again: str = ""
+
+    @property
+    def shipped(self) -> bool:
+        """Whether it comes with a built-in model, and stays as it is."""
+        return self.name.startswith(ORGANISM_PREFIX)
+
+
+def list_kept(root: Path, kind: Kind) -> list[KeptItem]:
+    """The shipped runs, those (or the studies) in `root`, the newest first, then what was stopped."""
+    shipped = [f"{ORGANISM_PREFIX}{name}" for name in ORGANISM_NAMES] if kind == "run" else []
+    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    own = [_item(path, path.name, kind) for path in folders if is_run_name(path.name)]
+    stopped = [_stopped(path, kind) for path in folders]
+    items = [
+        *(_item(run_folder(root, name), name, kind) for name in shipped),
+        *sorted(filter(None, own), key=lambda item: item.created, reverse=True),
+        *stopped,
+    ]
+    return [item for item in items if item is not None]
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a kept folder; raises RunError where there is none to read."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    except OSError as error:
+        raise _gone(folder.name) from error
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"The manifest of '{folder.name}' is damaged.") from error
+    if not isinstance(manifest, dict):
+        raise RunError(f"The manifest of '{folder.name}' is damaged.")
+    return manifest
+
+
+def kind_of(manifest: dict[str, Any]) -> Kind:
+    """Whether a manifest is a run's or a study's."""
+    return "study" if "questions" in manifest else "run"
+
+
+def find(root: Path, name: str, kind: Kind) -> Path:
+    """The folder of a finished run or study; raises RunError where there is none of this name."""
+    folder = run_folder(root, name)
+    found = kind_of(read_manifest(folder))
+    if found != kind:
+        raise RunError(f"'{name}' is a {found}, and a {kind} was expected.")
+    return folder
+
+
+def own_folder(root: Path, name: str) -> Path:
+    """Where something lies that may be changed; raises RunError for shipped runs and bad names."""
+    if name.startswith(ORGANISM_PREFIX):
+        raise RunError(f"The run '{name}' ships with the built-in model and stays as it is.")
+    return run_folder(root, name)
+
+
+def rename(root: Path, old: str, new: str) -> None:
+    """Give a run or study another name; raises RunError where it is taken, or cannot be one."""
+    source, target = own_folder(root, old), own_folder(root, new)
+    read_manifest(source)
+    check_free(target)
+    try:
+        source.rename(target)
+    except FileNotFoundError as error:
+        raise _gone(old) from error
+    except OSError as error:
+        raise explain(error, target) from error
+
+
+def delete(root: Path, name: str, *, finished: bool = True) -> None:
+    """Delete a run or study, or the work that was stopped under its name.
+
+    Raises RunError where there is none; a folder that holds something else is left alone.
+    """
+    folder = own_folder(root, name)
+    if not finished:
+        folder = folder.with_name(f".{name}.partial")
+    if not (folder.is_dir() and ((folder / MANIFEST).is_file() or not finished)):
+        raise _gone(name)
+    try:
+        # Moved away first: nobody sees half of it, whatever interrupts the rest.
+        with tempfile.TemporaryDirectory(
+            prefix=".deleted.", dir=root, ignore_cleanup_errors=True
+        ) as grave:
+            folder.rename(Path(grave) / name)
+    except FileNotFoundError as error:
+        raise _gone(name) from error
+    except OSError as error:
+        raise explain(error, folder) from error
+
+
+def _item(folder: Path, name: str, kind: Kind) -> KeptItem | None:
+    """A finished run or study; None where the folder is none that can be read."""
+    try:
+        manifest = read_manifest(folder)
+        if kind_of(manifest) != kind:
+            return None
+        seconds = manifest.get("seconds")
+        return KeptItem(
+            name=name,
+            kind=kind,
+            finished=True,
+            model=str(manifest["model"]["name"]),
+            created=str(manifest["created"]),
+            seconds=float(seconds) if seconds else None,
+            size=_size(folder),
+        )
+    except (OSError, KeyError, TypeError, ValueError, RunError):
+        return None
+
+
+def _stopped(folder: Path, kind: Kind) -> KeptItem | None:
+    """Work that was stopped; work of an old version does not say what it is, and is listed anyway."""
+    found = _PARTIAL.fullmatch(folder.name)
+    if found is None or not is_run_name(found[1]):
+        return None
+    about = checkpoint_about(folder)
+    if about and kind_of(about) != kind:
+        return None
+    try:
+        saved = datetime.fromtimestamp(folder.stat().st_mtime, UTC).isoformat(timespec="seconds")
+        return KeptItem(
+            name=found[1],
+            kind=kind,
+            finished=False,
+            model=str(about["model"]["name"]) if about else "",
+            created=saved,
+            seconds=None,
+            size=_size(folder),
+            again=commands_of(about, found[1]) if about else "",
+        )
+    except (OSError, KeyError, TypeError, RunError):
+        return None
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+
+
+def _gone(name: str) -> RunError:
+    return RunError(
+        f"There is no run or study '{name}', or not any more: it may have just been renamed or deleted."
+    )

@@ -1,0 +1,261 @@
+"""The commands and the Python that made a run or a study, read from its manifest.
+
+Manifests of earlier versions, which say less, are read too; what they leave open is said in a comment.
+Everything from a manifest is quoted: it may come from anybody's archive.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ssah_core.errors import RunError
+from ssah_core.models.sources import ORGANISM_NAMES, ORGANISM_PREFIX
+from ssah_core.runs import MANIFEST, run_place
+
+Json = Mapping[str, Any]
+
+_SHIPPED = ("assets", "organism", "runs")
+_QUESTIONS = ("harmful", "harmless", "look_alikes")
+
+
+def commands_of(manifest: Json, name: str) -> str:
+    """The command lines that make this run or study again, one after the other.
+
+    `name` is the run's or study's own. Raises RunError where the manifest does not say enough.
+    """
+    try:
+        lines = _study_lines(manifest, name) if _is_study(manifest) else _run_lines(manifest, name)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _incomplete(name) from error
+    return "\n".join(lines)
+
+
+def python_of(manifest: Json, name: str) -> str:
+    """The Python that makes this run or study again; arguments and errors as `commands_of`."""
+    try:
+        lines = (
+            _study_python(manifest, name) if _is_study(manifest) else _run_python(manifest, name)
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _incomplete(name) from error
+    return "\n".join(lines)
+
+
+def _run_lines(manifest: Json, name: str) -> list[str]:
+    sets, options = manifest["prompts"], manifest.get("options", {})
+    limits = {about.get("limit") for about in sets.values()}
+    lines = []
+    if len(limits) > 1:
+        lines.append("# The two sets had limits of their own, which only the Python can say.")
+    model = manifest["model"]
+    given: list[tuple[str, Any]] = [("model", model["name"]), ("revision", model.get("revision"))]
+    for attribute in ("safety", "utility"):
+        given.append((attribute, sets[attribute]["name"]))
+        where = sets[attribute].get("where", {})
+        given += [(f"{attribute}-where", f"{key}={value}") for key, value in where.items()]
+    if len(limits) == 1:
+        given.append(("limit", limits.pop()))
+    given += [
+        ("token-budget", options.get("token_budget")),
+        ("skip-too-long", options.get("skip_too_long")),
+        *_machine(model),
+        ("out", _folder("runs", name)),
+    ]
+    return [
+        *lines,
+        _line("score", given),
+        *_roles_line(_folder("runs", name), manifest.get("roles")),
+    ]
+
+
+def _roles_line(run: str, roles: Json | None) -> list[str]:
+    if not roles:
+        return []
+    if not roles["shares"]:
+        return ["# The roles were given by thresholds: see the Python."]
+    given = [("run", run), *((role.lower(), share) for role, share in roles["shares"].items())]
+    return [_line("roles", [*given, ("tokens", roles["tokens"]), ("kinds", roles["kinds"])])]
+
+
+def _run_python(manifest: Json, name: str) -> list[str]:
+    sets, options = manifest["prompts"], manifest.get("options", {})
+    said = "".join(f", {key}={value!r}" for key, value in options.items() if value)
+    lines = ["from ssah_core import *", "", _load_model(manifest["model"])]
+    for attribute in ("safety", "utility"):
+        about = sets[attribute]
+        lines.append(
+            f"{attribute} = "
+            + _call(
+                "load_prompts", about["name"], where=about.get("where"), limit=about.get("limit")
+            )
+        )
+    lines.append(f"scores = score(model, safety=safety, utility=utility{said})")
+    lines.append(f"run = create_run({_folder('runs', name)!r}, model, scores)")
+    roles = manifest.get("roles")
+    return [*lines, f"save_roles(run, {_assigned('scores', roles)})"] if roles else lines
+
+
+def _study_lines(manifest: Json, name: str) -> list[str]:
+    run, plan = _run_name(manifest["run"]), _plan(manifest)
+    lines = [] if _has_these_roles(run, manifest["roles"]) else _roles_line(run, manifest["roles"])
+    if lines and run.startswith(ORGANISM_PREFIX):
+        lines = [
+            "# The shipped run keeps its roles: score the model into a run of your own, give it these",
+            f"# roles, and name it below. {lines[0].removeprefix('# ')}",
+        ]
+    sources = _sources(manifest)
+    if not sources and not _is_organism(manifest):
+        lines.append("# Its prompt files were not noted: put their names in place of FILE.")
+        sources = {"harmful": "FILE", "harmless": "FILE"}
+    given: list[tuple[str, Any]] = [("run", run)]
+    given += [(kind.replace("_", "-"), source) for kind, source in sources.items()]
+    given += [
+        ("limit", _most_asked(manifest) if sources else None),
+        ("controls", plan["controls"]),
+        ("fills", ",".join(plan["fills"])),
+        ("shares", ",".join(str(share) for share in plan.get("shares", ())) or None),
+        ("system", plan.get("system")),
+        ("max-new-tokens", plan["reply_tokens"]),
+        *_machine(_where_made(manifest)),
+        ("out", _folder("studies", name)),
+    ]
+    return [*lines, _line("study", given)]
+
+
+def _study_python(manifest: Json, name: str) -> list[str]:
+    run, plan, sources = _run_name(manifest["run"]), _plan(manifest), _sources(manifest)
+    if not sources and _is_organism(manifest):
+        asks, questions = "organism_questions", "organism_questions()"
+    else:
+        sources = sources or {"harmful": "FILE", "harmless": "FILE"}
+        limit = _most_asked(manifest)
+        loaded = [
+            f"{kind}={_call('load_prompts', source, limit=limit)}"
+            for kind, source in sources.items()
+        ]
+        asks, questions = "file_questions", f"file_questions({', '.join(loaded)})"
+    planned = ", ".join(
+        f"{key}={tuple(value) if isinstance(value, list) else value!r}"
+        for key, value in plan.items()
+        if value not in (None, [], ())
+    )
+    return [
+        "from dataclasses import replace",
+        "",
+        "from ssah_core import *",
+        "from ssah_core.evaluation.plan import Plan",
+        f"from ssah_core.evaluation.questions import {asks}",
+        "from ssah_core.evaluation.study_folder import run_study",
+        "",
+        f"run = open_run({run!r})",
+        f"run = replace(run, roles={_assigned('run.scores', manifest['roles'])})",
+        _load_model({**manifest["model"], **_where_made(manifest)}),
+        f"questions = {questions}",
+        f"plan = Plan({planned})",
+        f"run_study({_folder('studies', name)!r}, model, run, questions, plan)",
+    ]
+
+
+def _assigned(scores: str, roles: Json) -> str:
+    """The call that assigns these roles."""
+    options = f"tokens={roles['tokens']!r}, kinds={roles['kinds']!r}"
+    if roles["shares"]:
+        shares = ", ".join(f"{role.lower()}={share!r}" for role, share in roles["shares"].items())
+        return f"assign_roles({scores}, {shares}, {options})"
+    if "thresholds" not in roles:
+        return "run.roles"
+    cuts = ", ".join(
+        # What is infinite where no unit has a role is no literal of Python.
+        f"{role}={float(cut)!r}".replace("=inf", "=float('inf')").replace("=-inf", "=-float('inf')")
+        for role, cut in roles["thresholds"].items()
+    )
+    return f"assign_roles_by_thresholds({scores}, Thresholds({cuts}), {options})"
+
+
+def _plan(manifest: Json) -> Json:
+    """How a study was done; the first format kept it as a list."""
+    if "plan" in manifest:
+        plan: Json = manifest["plan"]
+        return plan
+    controls, fills, reply_tokens = manifest["made with"]["options"]
+    return {"controls": controls, "fills": fills, "reply_tokens": reply_tokens}
+
+
+def _sources(manifest: Json) -> Json:
+    given = manifest["questions"].get("sources", {})
+    return {kind: given[kind] for kind in _QUESTIONS if kind in given}
+
+
+def _most_asked(manifest: Json) -> int:
+    """A limit that gives every set as many prompts as it had, whether there was a limit or not."""
+    return max(int(manifest["questions"][kind]) for kind in _QUESTIONS)
+
+
+def _where_made(manifest: Json) -> Json:
+    """Device and dtype of a study; those of its run where it does not say."""
+    model = manifest["model"]
+    return {
+        "device": manifest.get("device", model.get("device", "")),
+        "dtype": manifest.get("dtype", model.get("dtype")),
+    }
+
+
+def _machine(made: Json) -> list[tuple[str, Any]]:
+    """Where a model ran. A GPU is the default where there is one, and may be several: left out."""
+    cpu = "cpu" if str(made["device"]) == "cpu" else None
+    return [("device", cpu), ("dtype", made["dtype"])]
+
+
+def _load_model(made: Json) -> str:
+    options = {"revision": made.get("revision"), **dict(_machine(made))}
+    return f"model = {_call('load_model', made['name'], **options)}"
+
+
+def _call(function: str, first: str, **options: Any) -> str:
+    given = "".join(f", {key}={value!r}" for key, value in options.items() if value)
+    return f"{function}({first!r}{given})"
+
+
+def _line(command: str, options: list[tuple[str, Any]]) -> str:
+    """A command line; options without a value are left out, and True is the option alone."""
+    given = [
+        f"--{key}" if value is True else f"--{key} {shlex.quote(str(value))}"
+        for key, value in options
+        if value is not None and value is not False
+    ]
+    return f"python -m ssah_core {command} " + " ".join(given)
+
+
+def _folder(root: str, name: str) -> str:
+    return f"{root}/{name.removeprefix(ORGANISM_PREFIX)}"
+
+
+def _run_name(folder: str) -> str:
+    """How a study's run is opened: a shipped one by its name, wherever the app lay."""
+    parts = Path(folder).parts
+    shipped = parts[-4:-1] == _SHIPPED and parts[-1] in ORGANISM_NAMES
+    return f"{ORGANISM_PREFIX}{parts[-1]}" if shipped else folder
+
+
+def _has_these_roles(run: str, roles: Json) -> bool:
+    """Whether a shipped run brings just these roles; a run of one's own may have changed since."""
+    if not run.startswith(ORGANISM_PREFIX):
+        return False
+    kept = json.loads((run_place(run) / MANIFEST).read_text("utf-8"))["roles"]
+    return all(kept[key] == roles[key] for key in ("shares", "tokens", "kinds"))
+
+
+def _is_organism(manifest: Json) -> bool:
+    return str(manifest["model"]["name"]).startswith(ORGANISM_PREFIX)
+
+
+def _is_study(manifest: Json) -> bool:
+    return "questions" in manifest
+
+
+def _incomplete(name: str) -> RunError:
+    return RunError(f"The manifest of '{name}' does not say how it was made; it may be damaged.")
