@@ -36,6 +36,7 @@ from ssah_core.models.taps import Taps
 from ssah_core.prompts.batching import Batch, group_by_length, pad_batch
 from ssah_core.prompts.rendering import render_prompt
 from ssah_core.scoring.score import collect_moments, render_all
+from ssah_core.stability import bootstrap, measure_blocks
 
 _TOKEN_BUDGET = 4096
 
@@ -227,6 +228,21 @@ def _peak_mib(prompts: int, size: Size) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+def resamples(model: Model, size: Size) -> Line:
+    """200 resamples of the roles against the scoring pass that the prompts were measured with."""
+    run = open_run("organism:planted")
+    assert run.roles is not None
+    roles, scores = run.roles, run.scores
+    blocks = measure_blocks(model, scores)
+
+    def scored() -> None:
+        for prompts in (scores.safety_prompts, scores.utility_prompts):
+            collect_moments(model, prompts, stage="bench")
+
+    ratio, detail = median_ratio(lambda: bootstrap(roles, blocks), scored, size.rounds)
+    return Line("200 resamples of the roles / one scoring pass", ratio, "x", 0.2, detail)
+
+
 def organism_cut() -> Ablation:
     """The shipped ESU ablation of the planted organism."""
     run = open_run("organism:planted")
@@ -247,6 +263,7 @@ def all_lines(size: Size, device: str) -> list[Line]:
     lines.append(reply_pair(organism, question, organism_cut(), size, 1.35))
     lines.append(reply_pair(large, question, large_cut, size, 1.9))
     lines.append(many_ablations(organism, size))
+    lines.append(resamples(organism, size))
     lines += [changed_ablation(organism, question, size), changed_ablation(large, question, size)]
     lines += training_lines(large, size)
     if device == "cpu":

@@ -26,7 +26,7 @@ show_screen(
     "",
     (
         "unit", "site", "role", "ESU", "EUU", "CU", "RU", "safety score", "utility score", "z-score",
-        "share", "pooled", "cut line", "run", "ablation",
+        "share", "sure", "Jaccard index", "resample", "pooled", "cut line", "run", "ablation",
     ),
     draw,
 )  # fmt: skip

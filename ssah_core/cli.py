@@ -16,7 +16,18 @@ from collections.abc import Sequence
 
 import transformers
 
-from ssah_core.commands import chat, finetune, models, organism, roles, runs, score, shares, study
+from ssah_core.commands import (
+    chat,
+    finetune,
+    models,
+    organism,
+    roles,
+    runs,
+    score,
+    shares,
+    stability,
+    study,
+)
 from ssah_core.commands.common import Parser
 from ssah_core.errors import SsahError
 
@@ -63,6 +74,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m ssah_core", description="Where does safety live in a language model?"
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for command in (models, score, roles, chat, shares, study, finetune, runs, organism):
+    for command in (models, score, roles, chat, shares, stability, study, finetune, runs, organism):
         command.add(commands)
     return parser

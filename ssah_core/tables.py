@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float32
 
 from ssah_core.roles import ROLES, Roles
 
 _STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def unit_table(roles: Roles) -> pd.DataFrame:
-    """One row a unit: unit, layer, kind, role, safety, utility (z-scores), raw_safety, raw_utility."""
+def unit_table(roles: Roles, sure: Float32[np.ndarray, " units"] | None = None) -> pd.DataFrame:
+    """One row a unit: unit, layer, kind, role, safety, utility (z-scores), raw_safety, raw_utility, and,
+    where it was measured, how `sure` the role is (`stability.py`).
+    """
     anatomy, view = roles.scores.anatomy, roles.view
     repeats = [site.units for site in anatomy.sites]
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "unit": anatomy.names(),
             "layer": np.repeat([site.layer for site in anatomy.sites], repeats),
@@ -26,6 +29,7 @@ def unit_table(roles: Roles) -> pd.DataFrame:
             "raw_utility": view.raw_utility,
         }
     )
+    return table if sure is None else table.assign(sure=sure)
 
 
 def csv_of(table: pd.DataFrame) -> bytes:

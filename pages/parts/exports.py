@@ -9,17 +9,20 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from ssah_core.roles import Roles
+from ssah_core.stability import Stability
 from ssah_core.tables import csv_of, unit_table
 
 _FORMAT = "picture_format"
 
 
-def offer_downloads(roles: Roles, figure: go.Figure, name: str) -> None:
+def offer_downloads(
+    roles: Roles, figure: go.Figure, name: str, stability: Stability | None = None
+) -> None:
     """Draw the downloads; files are made when they are asked for."""
     with st.popover("Download", icon=":material/download:", type="tertiary"):
         st.download_button(
             "All units as CSV",
-            partial(_csv, roles),
+            partial(_csv, roles, stability),
             file_name="units.csv",
             mime="text/csv",
             on_click="ignore",
@@ -47,8 +50,8 @@ def picture_config(name: str) -> dict[str, Any]:
     return {"toImageButtonOptions": picture, "displaylogo": False}
 
 
-def _csv(roles: Roles) -> bytes:
-    return csv_of(unit_table(roles))
+def _csv(roles: Roles, stability: Stability | None) -> bytes:
+    return csv_of(unit_table(roles, None if stability is None else stability.sure))
 
 
 def _html(figure: go.Figure) -> bytes:

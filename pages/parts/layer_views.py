@@ -14,6 +14,7 @@ from pages.parts.models import all_runs, load_run
 from pages.parts.recipe import roles_recipe, show_recipe
 from pages.parts.screen import Active, Screen, active
 from pages.parts.settings import NOTHING, VIEWS
+from pages.parts.stability_view import draw_stability, stability_of
 from pages.parts.unit_focus import draw_focus, draw_selection, is_unit, select_units
 from ssah_core.figures import (
     QUANTITIES,
@@ -101,19 +102,21 @@ def draw_one_run(screen: Screen, view: LayerView) -> None:
         choose_roles(screen.run)
     now = active(screen)
     limits = Limits.of(now.roles)
+    stability = stability_of(screen.run, now.roles)
     figure = _figure(now.roles, view, limits, _focused(now.roles))
     st.caption(_ABOUT[view.view])
     _draw_chart(now, view, figure)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        offer_downloads(now.roles, figure, f"{view.view} {view.kind}".lower())
+        offer_downloads(now.roles, figure, f"{view.view} {view.kind}".lower(), stability)
         show_recipe(*roles_recipe(screen.run_name, screen.run, now.choice))
         with st.popover(
             "What is switched off", icon=":material/power_settings_new:", type="tertiary"
         ):
             st.pills("Roles", ("ESU", "EUU", "CU", "RU"), selection_mode="multi", key="roles")
             choose_more(screen.run, with_roles=False)
-    draw_selection(now)
-    draw_focus(now)
+    draw_selection(now, stability)
+    draw_focus(now, stability)
+    draw_stability(screen, now.roles)
     _draw_table(now.roles, view)
 
 

@@ -14,6 +14,7 @@ from ssah_core.ablation import Ablation
 from ssah_core.errors import AblationError
 from ssah_core.figures import ROLE_COLOURS
 from ssah_core.roles import ROLES, Roles
+from ssah_core.stability import Stability
 
 _SELECTED = "selected_units"
 _NEIGHBOURS = 3  # on each side of the unit in focus
@@ -25,7 +26,7 @@ def select_units(roles: Roles, units: Sequence[int]) -> None:
     st.session_state[_SELECTED] = [roles.scores.anatomy.name_of(unit) for unit in units]
 
 
-def draw_selection(now: Active) -> None:
+def draw_selection(now: Active, stability: Stability | None) -> None:
     """Draw the selected units with what can be done to them."""
     names: list[str] = st.session_state.get(_SELECTED) or []
     names = [name for name in names if is_unit(now.roles, name)]
@@ -45,7 +46,9 @@ def draw_selection(now: Active) -> None:
             st.button("Forget the selection", on_click=_forget, type="tertiary")
         with st.expander("The selected units as a table"):
             st.dataframe(
-                _rows(roles, units[:_MOST_ROWS]), hide_index=True, alt="The selected units' scores"
+                _rows(roles, units[:_MOST_ROWS], stability),
+                hide_index=True,
+                alt="The selected units' scores",
             )
             if len(units) > _MOST_ROWS:
                 st.caption(
@@ -53,7 +56,7 @@ def draw_selection(now: Active) -> None:
                 )
 
 
-def draw_focus(now: Active) -> None:
+def draw_focus(now: Active, stability: Stability | None) -> None:
     """Draw the search for one unit, and its scores, ranks and neighbours."""
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         name = st.text_input(
@@ -76,10 +79,10 @@ def draw_focus(now: Active) -> None:
         show_error(error)
         return
     with st.container(border=True, key="focus"):
-        _describe(now, unit, name)
+        _describe(now, unit, name, stability)
 
 
-def _describe(now: Active, unit: int, name: str) -> None:
+def _describe(now: Active, unit: int, name: str, stability: Stability | None) -> None:
     roles, view = now.roles, now.roles.view
     role = ROLES[roles.vector[unit]]
     off = now.cut is not None and bool(now.cut.changed[unit])
@@ -87,6 +90,8 @@ def _describe(now: Active, unit: int, name: str) -> None:
     st.markdown(
         f':color[■]{{foreground="{ROLE_COLOURS[role]}"}} **{name}** is **{role}**, {state} now.'
     )
+    if stability is not None:
+        st.caption(_sure(stability, unit))
     scores = (
         ("Safety score (z)", view.safety),
         ("Utility score (z)", view.utility),
@@ -102,7 +107,15 @@ def _describe(now: Active, unit: int, name: str) -> None:
     first = max(site.offset, unit - _NEIGHBOURS)
     beside = range(first, min(site.offset + site.units, unit + _NEIGHBOURS + 1))
     st.caption("The unit among its neighbours:")
-    st.dataframe(_rows(roles, list(beside)), hide_index=True, alt=f"{name} and its neighbours")
+    st.dataframe(
+        _rows(roles, list(beside), stability), hide_index=True, alt=f"{name} and its neighbours"
+    )
+
+
+def _sure(stability: Stability, unit: int) -> str:
+    votes = {role: float(stability.votes[code, unit]) for code, role in enumerate(ROLES)}
+    listed = ", ".join(f"{role} in {share:.0%}" for role, share in votes.items() if share)
+    return f"Over {len(stability.overlaps)} resamples of the calibration prompts it is {listed}."
 
 
 def _buttons(now: Active, names: list[str], where: str) -> None:
@@ -134,10 +147,10 @@ def _change(now: Active, names: list[str], ablated: bool) -> None:
     set_units(names, ablated=ablated, of_role=lambda name: bool(by_role[anatomy.index_of(name)]))
 
 
-def _rows(roles: Roles, units: Sequence[int]) -> pd.DataFrame:
+def _rows(roles: Roles, units: Sequence[int], stability: Stability | None) -> pd.DataFrame:
     chosen = list(units)
     view, anatomy = roles.view, roles.scores.anatomy
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "unit": [anatomy.name_of(unit) for unit in chosen],
             "role": [ROLES[code] for code in roles.vector[chosen]],
@@ -147,6 +160,7 @@ def _rows(roles: Roles, units: Sequence[int]) -> pd.DataFrame:
             "raw utility": view.raw_utility[chosen],
         }
     )
+    return table if stability is None else table.assign(sure=stability.sure[chosen])
 
 
 def is_unit(roles: Roles, name: str) -> bool:

@@ -1,5 +1,7 @@
 """The Layers screen: every view, sliders that recolour it, and two runs compared."""
 
+import time
+
 import pytest
 from tiny_models import tiny_model
 
@@ -231,3 +233,19 @@ def test_a_comparison_ends_and_is_never_with_the_run_itself(app):
     compare(app, "organism:base")
     compare(app, "nothing")
     assert len(app.charts()) == 1
+
+
+# How sure the roles are
+
+
+def test_how_sure_the_roles_are_is_measured_once_and_shown_for_the_unit(app):
+    app.button(key="measure stability").click().run()
+    deadline = time.monotonic() + 120
+    while not any("keeps its role" in text.value for text in app.markdown):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+        app.run()
+    app.text_input(key="unit").set_value("L0.mlp.3").run()
+    assert any("resamples of the calibration prompts it is" in text.value for text in app.caption)
+    assert any("sure" in frame.value.columns for frame in app.dataframe)
+    assert not app.exception
