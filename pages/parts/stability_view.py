@@ -22,14 +22,14 @@ _MEASURING = "Measuring how sure the roles are of the run"
 
 
 @st.cache_resource(show_spinner=False)
-def _measured() -> dict[str, Blocks]:
+def measured_blocks() -> dict[str, Blocks]:
     """The blocks of every run that was measured since the app started, by the run's digest."""
     return {}
 
 
 def stability_of(run: Run, roles: Roles) -> Stability | None:
     """How sure these roles of the run are; None until it was measured."""
-    if run.digest not in _measured():
+    if run.digest not in measured_blocks():
         return None
     return _bootstrapped(_key(run, roles), roles, run.digest)
 
@@ -41,12 +41,12 @@ def _key(run: Run, roles: Roles) -> str:
 
 @st.cache_resource(show_spinner="Resampling the calibration prompts", max_entries=8)
 def _bootstrapped(key: str, _roles: Roles, digest: str) -> Stability:
-    return bootstrap(_roles, _measured()[digest])
+    return bootstrap(_roles, measured_blocks()[digest])
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
 def _settled(key: str, _roles: Roles, digest: str):  # type: ignore[no-untyped-def]
-    return convergence(_roles, _measured()[digest])
+    return convergence(_roles, measured_blocks()[digest])
 
 
 def draw_stability(screen: Screen, roles: Roles) -> None:
@@ -83,7 +83,7 @@ def _draw_start(screen: Screen) -> None:
 def _start(screen: Screen) -> None:
     run, models = screen.run, slot()
     assert run is not None
-    kept = _measured()
+    kept = measured_blocks()
 
     def work(job: Job) -> bool:
         with models.lease() as model:

@@ -5,6 +5,7 @@ import time
 import pytest
 from tiny_models import tiny_model
 
+from pages.parts.stability_view import measured_blocks
 from ssah_core import create_run, score
 from ssah_core.prompts.reading import Prompt, PromptSet
 
@@ -238,7 +239,16 @@ def test_a_comparison_ends_and_is_never_with_the_run_itself(app):
 # How sure the roles are
 
 
-def test_how_sure_the_roles_are_is_measured_once_and_shown_for_the_unit(app):
+@pytest.fixture
+def nothing_measured_after():
+    """What is measured serves the whole app, and would show in other tests, too."""
+    yield
+    measured_blocks().clear()
+
+
+def test_how_sure_the_roles_are_is_measured_once_and_shown_for_the_unit(
+    app, nothing_measured_after
+):
     app.button(key="measure stability").click().run()
     deadline = time.monotonic() + 120
     while not any("keeps its role" in text.value for text in app.markdown):
