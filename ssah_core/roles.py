@@ -8,14 +8,14 @@ and ties go by flat index. `kinds` limits which units may take a role other than
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
 
 from ssah_core.errors import OptionError
 from ssah_core.models.anatomy import Kinds
@@ -23,6 +23,7 @@ from ssah_core.scoring.scores import Scores, Tokens, UnitScores
 
 Role = Literal["ESU", "EUU", "CU", "RU"]
 ROLES: tuple[Role, ...] = ("ESU", "EUU", "CU", "RU")
+_CHOSEN: tuple[Role, ...] = ("RU", "ESU", "EUU")  # in this order (METHOD 1.3); the rest is CU
 ROLE_CODES: dict[Role, int] = {role: code for code, role in enumerate(ROLES)}
 KIND_CHOICES: tuple[Kinds, ...] = ("both", "mlp", "attn")
 
@@ -77,7 +78,9 @@ class Roles:
         ESU and CU go by I_S - I_U from the top (the paper's "top 6% of CU"), EUU by I_U - I_S, and RU
         by I_S + I_U from the bottom.
         """
-        return _ordered(_rank_keys(self.view)[check_role(role)], self.mask(role))
+        return _ordered(
+            _rank_keys(self.view.difference, self.view.total)[check_role(role)], self.mask(role)
+        )
 
     @cached_property
     def by_layer(self) -> pd.DataFrame:
@@ -129,12 +132,30 @@ def assign_roles(
             f"The shares ask for {sum(counts.values())} units, but there are only {pool.sum()} of "
             f"kind '{kinds}'; lower the shares, or use kinds 'both'."
         )
-    keys = _rank_keys(scores.at(tokens))
-    vector = np.full(len(pool), ROLE_CODES["CU"], dtype=np.uint8)
-    for role in ("RU", "ESU", "EUU"):
-        free = pool & (vector == ROLE_CODES["CU"])
-        vector[_ordered(keys[role], free)[: counts[role]]] = ROLE_CODES[role]
+    view = scores.at(tokens)
+    vector = assign_by_counts(view.difference, view.total, pool, counts)
     return Roles(vector, scores, tokens, kinds, shares)
+
+
+def assign_by_counts(
+    difference: Float32[np.ndarray, "*rows units"],
+    total: Float32[np.ndarray, "*rows units"],
+    pool: Bool[np.ndarray, " units"],
+    counts: Mapping[Role, int],
+) -> UInt8[np.ndarray, "*rows units"]:
+    """The code of every unit's role, for one scoring or for rows of them: RU first, then ESU, then EUU.
+
+    `difference` is I_S - I_U, `total` I_S + I_U; `pool` are the units that may have a role other than
+    CU, and must be as many as the counts need.
+    """
+    keys = _rank_keys(difference, total)
+    vectors = np.full(difference.shape, ROLE_CODES["CU"], dtype=np.uint8)
+    for role in _CHOSEN:
+        if counts[role]:
+            free = pool & (vectors == ROLE_CODES["CU"])
+            chosen = _smallest(np.where(free, keys[role], np.inf), counts[role])
+            vectors[chosen] = ROLE_CODES[role]
+    return vectors
 
 
 def assign_roles_by_thresholds(
@@ -190,14 +211,17 @@ def _pool(scores: Scores, kinds: Kinds) -> np.ndarray:
     return scores.anatomy.of_kind(check_kinds(kinds))
 
 
-def _rank_keys(view: UnitScores) -> dict[Role, np.ndarray]:
+def _rank_keys(difference: np.ndarray, total: np.ndarray) -> dict[Role, np.ndarray]:
     """What each role is ranked by; smaller is stronger."""
-    return {
-        "ESU": -view.difference,
-        "CU": -view.difference,
-        "EUU": view.difference,
-        "RU": view.total,
-    }
+    return {"ESU": -difference, "CU": -difference, "EUU": difference, "RU": total}
+
+
+def _smallest(key: Float[np.ndarray, "*rows units"], count: int) -> Bool[np.ndarray, "*rows units"]:
+    """The `count` smallest of every row; ties go by index. Faster than sorting."""
+    border = np.partition(key, count - 1, axis=-1)[..., count - 1 : count]
+    below, ties = key < border, key == border
+    left = count - below.sum(axis=-1, keepdims=True)
+    return below | (ties & (np.cumsum(ties, axis=-1) <= left))
 
 
 def _ordered(key: np.ndarray, among: np.ndarray) -> np.ndarray:

@@ -7,23 +7,23 @@ A role is judged with as many units as it has, so that only which units have it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, Float64, UInt8
 
 from ssah_core.errors import OptionError
-from ssah_core.models.anatomy import Anatomy
 from ssah_core.models.loading import Model
 from ssah_core.progress import CancelCheck, Meter, Report
 from ssah_core.prompts.reading import PromptSet
-from ssah_core.roles import ROLE_CODES, ROLES, Role, Roles
-from ssah_core.scoring.moments import Moments
+from ssah_core.roles import ROLE_CODES, ROLES, Role, Roles, assign_by_counts
+from ssah_core.scoring.importance import unit_importance, z_by_site
+from ssah_core.scoring.moments import BlockSums
 from ssah_core.scoring.score import collect_moments
-from ssah_core.scoring.scores import Scores, TokenMoments, Tokens
+from ssah_core.scoring.scores import Scores, TokenMoments
 
 BLOCKS = 20  # of each prompt set: enough for an interval, few enough to keep
 RESAMPLES = 200
@@ -187,106 +187,26 @@ def _reassigned(
 ) -> Iterator[UInt8[np.ndarray, "some units"]]:
     """The roles under each row of weights, some rows at a time: memory does not grow with them."""
     scores = roles.scores
-    sums = [_Sums.of(part, roles.tokens) for part in (blocks.safety, blocks.utility)]
+    sums = [
+        BlockSums.of([block.at(roles.tokens) for block in part])
+        for part in (blocks.safety, blocks.utility)
+    ]
+    pool = scores.anatomy.of_kind(roles.kinds)
     step = max(1, _VALUES_AT_ONCE // scores.anatomy.channels)
     for first in range(0, len(safety), step):
         scored = [
-            _z_by_site(
-                scores.anatomy, _importance(scores, one.variance(weights[first : first + step]))
+            z_by_site(
+                scores.anatomy,
+                unit_importance(
+                    scores.anatomy,
+                    one.variance(weights[first : first + step]),
+                    scores.norms_squared,
+                ),
             )
             for one, weights in zip(sums, (safety, utility), strict=True)
         ]
-        yield _assigned(roles, scored[0] - scored[1], scored[0] + scored[1])
-
-
-@dataclass(frozen=True, eq=False)
-class _Sums:
-    """What adds up over blocks: counts [blocks], and sums of values less the mean of all, and of squares."""
-
-    count: Float64[np.ndarray, " blocks"]
-    first: Float64[np.ndarray, "blocks channels"]
-    second: Float64[np.ndarray, "blocks channels"]
-
-    @classmethod
-    def of(cls, blocks: Sequence[TokenMoments], tokens: Tokens) -> _Sums:
-        parts = [block.at(tokens) for block in blocks]
-        count = np.array([part.count for part in parts], dtype=np.float64)
-        if count.sum() < 2:
-            raise OptionError(
-                f"The prompts have no {tokens} tokens to resample; choose other tokens."
-            )
-        shift = _mean_of(parts)
-        apart = np.stack([part.mean for part in parts]) - shift
-        first = count[:, None] * apart
-        second = np.stack([part.squared_deviations for part in parts]) + first * apart
-        return cls(count, first, second)
-
-    def variance(
-        self, weights: Float64[np.ndarray, "resamples blocks"]
-    ) -> Float64[np.ndarray, "resamples channels"]:
-        """The unbiased variance under each row of weights; 0 where a row has fewer than two tokens."""
-        count = np.maximum(weights @ self.count, 2.0)[:, None]
-        first = weights @ self.first
-        return np.maximum(weights @ self.second - first**2 / count, 0.0) / (count - 1)
-
-
-def _mean_of(parts: Sequence[Moments]) -> Float64[np.ndarray, " channels"]:
-    count = sum(part.count for part in parts)
-    return np.sum([part.mean * (part.count / count) for part in parts], axis=0)
-
-
-def _importance(
-    scores: Scores, variance: Float64[np.ndarray, "resamples channels"]
-) -> Float64[np.ndarray, "resamples units"]:
-    """As `unit_importance`, for many variances at once."""
-    anatomy = scores.anatomy
-    found = np.empty((len(variance), anatomy.units))
-    for site, place in zip(anatomy.sites, anatomy.channel_slices, strict=True):
-        per_channel = variance[:, place] * scores.norms_squared[place]
-        found[:, site.slice] = per_channel.reshape(-1, site.units, site.width).mean(axis=2)
-    return found
-
-
-def _z_by_site(
-    anatomy: Anatomy, importance: Float64[np.ndarray, "resamples units"]
-) -> Float32[np.ndarray, "resamples units"]:
-    """As `z_by_site`, for many at once."""
-    z = np.zeros(importance.shape, dtype=np.float32)
-    for site in anatomy.sites:
-        part = importance[:, site.slice]
-        spread = part.std(axis=1, keepdims=True)
-        apart = part - part.mean(axis=1, keepdims=True)
-        z[:, site.slice] = np.divide(apart, spread, out=np.zeros_like(part), where=spread > 0)
-    return z
-
-
-def _assigned(
-    roles: Roles,
-    difference: Float32[np.ndarray, "resamples units"],
-    total: Float32[np.ndarray, "resamples units"],
-) -> UInt8[np.ndarray, "resamples units"]:
-    """As `assign_roles`, for many at once, with as many units of each role as the roles have."""
-    pool = roles.scores.anatomy.of_kind(roles.kinds)
-    vectors = np.full(difference.shape, ROLE_CODES["CU"], dtype=np.uint8)
-    keys: tuple[tuple[Role, np.ndarray], ...] = (
-        ("RU", total), ("ESU", -difference), ("EUU", difference),
-    )  # fmt: skip
-    for role, key in keys:
-        count = roles.counts[role]
-        if count:
-            free = pool & (vectors == ROLE_CODES["CU"])
-            vectors[_smallest(np.where(free, key, np.inf), count)] = ROLE_CODES[role]
-    return vectors
-
-
-def _smallest(
-    key: Float[np.ndarray, "resamples units"], count: int
-) -> Bool[np.ndarray, "resamples units"]:
-    """The `count` smallest of every row; ties go by index. Faster than sorting."""
-    border = np.partition(key, count - 1, axis=1)[:, count - 1 : count]
-    below, ties = key < border, key == border
-    left = count - below.sum(axis=1, keepdims=True)
-    return below | (ties & (np.cumsum(ties, axis=1) <= left))
+        safe, useful = scored
+        yield assign_by_counts(safe - useful, safe + useful, pool, roles.counts)
 
 
 def _jaccard(

@@ -7,6 +7,7 @@ digits where a mean is large beside its deviation. Two moments merge exactly (Ch
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,11 +45,47 @@ class Moments:
         Raises OptionError for fewer than two tokens.
         """
         if self.count < 2:
-            raise OptionError(
-                f"A variance needs at least two tokens and there are {self.count}; choose other "
-                "tokens (all, prompt or response), or score prompts that have some."
-            )
+            raise _too_few(self.count)
         return self.squared_deviations / (self.count - 1)
+
+
+def _too_few(count: int) -> OptionError:
+    return OptionError(
+        f"A variance needs at least two tokens and there are {count}; choose other "
+        "tokens (all, prompt or response), or score prompts that have some."
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class BlockSums:
+    """Sums over blocks of tokens, of values less the mean of all, and of their squares.
+
+    They add up: any weighting of the blocks has its moments without a look at the tokens.
+    """
+
+    count: Float64[np.ndarray, " blocks"]
+    first: Float64[np.ndarray, "blocks channels"]
+    second: Float64[np.ndarray, "blocks channels"]
+
+    @classmethod
+    def of(cls, blocks: Sequence[Moments]) -> BlockSums:
+        """The sums of some blocks; raises OptionError for fewer than two tokens, as `Moments.variance`."""
+        count = np.array([block.count for block in blocks], dtype=np.float64)
+        if count.sum() < 2:
+            raise _too_few(int(count.sum()))
+        means = np.stack([block.mean for block in blocks])
+        apart = means - count @ means / count.sum()
+        first = count[:, None] * apart
+        second = np.stack([block.squared_deviations for block in blocks]) + first * apart
+        return cls(count, first, second)
+
+    def variance(
+        self, weights: Float64[np.ndarray, "rows blocks"]
+    ) -> Float64[np.ndarray, "rows channels"]:
+        """The unbiased variance where each block counts so often; 0 for fewer than two tokens."""
+        count = np.maximum(weights @ self.count, 2.0)[:, None]
+        first = weights @ self.first
+        return np.maximum(weights @ self.second - first**2 / count, 0.0) / (count - 1)
 
 
 @dataclass(frozen=True)

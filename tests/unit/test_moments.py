@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ssah_core.errors import OptionError
-from ssah_core.scoring.moments import Moments, RunningMoments, shifted_sums
+from ssah_core.scoring.moments import BlockSums, Moments, RunningMoments, shifted_sums
 
 CHANNELS = 5
 
@@ -89,3 +89,26 @@ def test_a_variance_of_fewer_than_two_tokens_is_refused(count):
     moments = Moments(count, np.zeros(CHANNELS), np.zeros(CHANNELS))
     with pytest.raises(OptionError, match=f"two tokens and there are {count}; choose other tokens"):
         moments.variance()
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**16),
+    sizes=st.lists(st.integers(1, 20), min_size=2, max_size=5),
+    weights=st.data(),
+)
+def test_weighted_blocks_have_the_variance_of_blocks_that_come_so_often(seed, sizes, weights):
+    generator = np.random.default_rng(seed)
+    parts = [generator.normal(generator.normal(scale=9), 1, (n, CHANNELS)) for n in sizes]
+    times = weights.draw(st.tuples(*[st.integers(0, 3)] * len(sizes)))
+    repeated = [part for part, often in zip(parts, times, strict=True) for _ in range(often)]
+    sums = BlockSums.of([of_samples(part) for part in parts])
+    assume(sum(map(len, repeated)) > 1)
+    found = sums.variance(np.array([times], dtype=np.float64))[0]
+    exact = np.concatenate(repeated).var(0, ddof=1)
+    np.testing.assert_allclose(found, exact, rtol=1e-8, atol=1e-8)
+
+
+def test_blocks_of_too_few_tokens_have_no_sums():
+    with pytest.raises(OptionError, match="two tokens"):
+        BlockSums.of([of_samples(np.ones((1, CHANNELS)))])
