@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
-import subprocess
-import sys
 import time
 
 import numpy as np
 import torch
 
 from benchmarks.measure import Line, median_ratio, seconds
+from benchmarks.memory import memory
 from benchmarks.subjects import (
     SMOKE,
     Size,
@@ -206,28 +204,6 @@ def figures(size: Size) -> Line:
     return Line(name, 1000 * taken, "ms", 500.0, detail)
 
 
-def memory(size: Size) -> Line:
-    """Peak memory of scoring 10 times the prompts against once, each time in a process of its own.
-
-    What the allocator keeps differs from process to process, so each is measured several times.
-    """
-    rounds = 1 if size is SMOKE else 3
-    few, many = (
-        statistics.median(_peak_mib(count, size) for _ in range(rounds))
-        for count in (size.prompts, 10 * size.prompts)
-    )
-    detail = (
-        f"{many:.0f} MiB for {10 * size.prompts} prompts / {few:.0f} MiB for {size.prompts}, "
-        f"{rounds} rounds"
-    )
-    return Line("peak memory, 10 times the prompts", many / few, "x", 1.05, detail)
-
-
-def _peak_mib(prompts: int, size: Size) -> float:
-    command = [sys.executable, "-m", "benchmarks.lines", str(prompts), str(int(size is SMOKE))]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
 def resamples(model: Model, size: Size) -> Line:
     """200 resamples of the roles against the scoring pass that the prompts were measured with."""
     run = open_run("organism:planted")
@@ -287,16 +263,3 @@ def _synchronise(model: Model) -> None:
 
 def _size(model: Model) -> str:
     return f"{model.parameters / 1e6:.1f} M parameters"
-
-
-def _score_and_print_peak(prompts: int, size: Size) -> None:
-    collect_moments(
-        random_llama(size, "cpu"), long_prompts(prompts), stage="bench", token_budget=_TOKEN_BUDGET
-    )
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-
-
-if __name__ == "__main__":
-    from benchmarks.subjects import FULL
-
-    _score_and_print_peak(int(sys.argv[1]), SMOKE if int(sys.argv[2]) else FULL)

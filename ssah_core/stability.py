@@ -27,6 +27,7 @@ from ssah_core.scoring.scores import Scores, TokenMoments
 
 BLOCKS = 20  # of each prompt set: enough for an interval, few enough to keep
 RESAMPLES = 200
+_MOST_RESAMPLES = 10_000
 _PARTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75)  # of the prompts, for convergence
 _VALUES_AT_ONCE = 4_000_000  # of resamples x channels: 32 MB in float64
 
@@ -114,15 +115,32 @@ class Stability:
         )
 
 
+def check_resampling(resamples: int, seed: int) -> None:
+    """Raise OptionError for a number of resamples, or a seed, that cannot be."""
+    if not 1 <= resamples <= _MOST_RESAMPLES:
+        raise OptionError(
+            f"{resamples} resamples cannot be drawn; give 1 to {_MOST_RESAMPLES:,}, such as 200."
+        )
+    if seed < 0:
+        raise OptionError(f"The seed is {seed}; give a whole number from 0 on.")
+
+
 def bootstrap(
-    roles: Roles, blocks: Blocks, *, resamples: int = RESAMPLES, seed: int = 0
+    roles: Roles,
+    blocks: Blocks,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    report: Report | None = None,
+    cancelled: CancelCheck | None = None,
 ) -> Stability:
     """Assign the roles anew from blocks that are drawn with replacement, both sets apart.
 
-    Raises OptionError for no resamples, or blocks without the tokens that the roles go by.
+    Raises OptionError as `check_resampling`, or for blocks without the tokens that the roles go by,
+    and Cancelled.
     """
-    if resamples < 1:
-        raise OptionError(f"{resamples} resamples say nothing; give at least 1, better 200.")
+    check_resampling(resamples, seed)
+    meter = Meter("resampling", resamples, "resamples", report, cancelled)
     generator = np.random.default_rng(seed)
     weights = [
         generator.multinomial(count, np.full(count, 1 / count), size=resamples).astype(np.float64)
@@ -134,15 +152,27 @@ def bootstrap(
         for code in range(len(ROLES)):
             votes[code] += (vectors == code).sum(axis=0, dtype=np.float32)
         overlaps.append(_jaccard(vectors, roles.vector[None, :]))
+        meter.advance(len(vectors))
     return Stability(roles, seed, votes / resamples, np.concatenate(overlaps))
 
 
-def convergence(roles: Roles, blocks: Blocks, *, draws: int = 20, seed: int = 0) -> pd.DataFrame:
+def convergence(
+    roles: Roles,
+    blocks: Blocks,
+    *,
+    draws: int = 20,
+    seed: int = 0,
+    report: Report | None = None,
+    cancelled: CancelCheck | None = None,
+) -> pd.DataFrame:
     """How the roles settle as prompts are added.
 
     Columns: prompts (share of all), role, beside ("all" prompts, or as many "others": two scorings that
     share no prompt), jaccard, low, high (the middle 95% of the draws), chance. Others exist up to a half.
+    Raises as `bootstrap`.
     """
+    check_resampling(draws, seed)
+    meter = Meter("adding prompts", len(_PARTS), "parts", report, cancelled)
     generator = np.random.default_rng(seed)
     counts = len(blocks.safety), len(blocks.utility)
     rows = []
@@ -166,6 +196,7 @@ def convergence(roles: Roles, blocks: Blocks, *, draws: int = 20, seed: int = 0)
             for role, code in ROLE_CODES.items()
             if roles.counts[role]
         ]
+        meter.advance(1)
     return pd.DataFrame(rows)
 
 

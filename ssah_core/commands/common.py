@@ -43,9 +43,21 @@ def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True)
     parser.add_argument(
         "--model", required=required, help="organism:NAME, a folder, or a hub name like owner/name"
     )
+    _add_ways_to_open(parser)
+    parser.add_argument("--revision", help="a hub branch, tag or commit")
+
+
+def add_run_options(parser: argparse.ArgumentParser, run: str = "a run folder with roles") -> None:
+    """The options that name a run, and how to open the model that it was made from."""
+    parser.add_argument("--run", required=True, help=f"{run}, or organism:NAME")
+    parser.add_argument("--model", help="the run's model, where it lies elsewhere now")
+    _add_ways_to_open(parser)
+    parser.set_defaults(revision=None)
+
+
+def _add_ways_to_open(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda or mps (default: the fastest there is)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: by device)")
-    parser.add_argument("--revision", help="a hub branch, tag or commit")
 
 
 def load(options: argparse.Namespace) -> Model:

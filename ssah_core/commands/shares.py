@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ssah_core.commands.common import add_command, load, report_progress, say
+from ssah_core.commands.common import add_command, add_run_options, load, report_progress, say
 from ssah_core.commands.questions import read_questions
-from ssah_core.commands.study import add_model_and_questions
+from ssah_core.commands.study import add_limited_questions
 from ssah_core.evaluation.questions import check_no_leak, organism_validation
 from ssah_core.evaluation.share_search import Criterion, search_shares
 from ssah_core.models.sources import ORGANISM_PREFIX
@@ -29,8 +29,8 @@ def add(commands: Any) -> None:
         "and save the roles in the run.",
         "shares --run runs/planted",
     )
-    parser.add_argument("--run", required=True, help="a run folder, or organism:NAME")
-    add_model_and_questions(parser, "validation")
+    add_run_options(parser, "a run folder")
+    add_limited_questions(parser, "validation")
     parser.add_argument(
         "--own-loss", type=float, default=50, help="points that the own attribute must lose"
     )

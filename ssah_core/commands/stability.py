@@ -8,10 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ssah_core.commands.common import add_command, load, report_progress
+from ssah_core.commands.common import add_command, add_run_options, load, report_progress
 from ssah_core.errors import RunError
 from ssah_core.runs import open_run
-from ssah_core.stability import RESAMPLES, bootstrap, convergence, measure_blocks
+from ssah_core.stability import (
+    RESAMPLES,
+    bootstrap,
+    check_resampling,
+    convergence,
+    measure_blocks,
+)
 from ssah_core.storage import check_free, write_file
 from ssah_core.tables import csv_of, unit_table
 
@@ -27,11 +33,7 @@ def add(commands: Any) -> None:
         "how many of them there are.",
         "stability --run organism:planted --out sure.csv",
     )
-    parser.add_argument("--run", required=True, help="a run folder with roles, or organism:NAME")
-    parser.add_argument("--model", help="the run's model, where it lies elsewhere now")
-    parser.add_argument("--device", help="cpu, cuda or mps (default: the fastest there is)")
-    parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: by device)")
-    parser.set_defaults(revision=None)
+    add_run_options(parser)
     parser.add_argument("--resamples", type=int, default=RESAMPLES, help="how many (default 200)")
     parser.add_argument("--seed", type=int, default=0, help="of the resamples")
     parser.add_argument(
@@ -40,18 +42,22 @@ def add(commands: Any) -> None:
 
 
 def _stability(options: argparse.Namespace) -> dict[str, Any]:
+    check_resampling(options.resamples, options.seed)
     if options.out:
         check_free(options.out)
     run = open_run(options.run)
     if run.roles is None:
-        raise RunError(f"The run '{run.folder}' has no roles; assign them first with: roles --run")
+        raise RunError(f"The run '{run.folder}' has no roles; assign them first.")
     options.model = options.model or run.scores.model
     model = load(options)
     run.check_model(model)
     start = time.monotonic()
-    blocks = measure_blocks(model, run.scores, report=report_progress(model.notices))
-    found = bootstrap(run.roles, blocks, resamples=options.resamples, seed=options.seed)
-    settled = convergence(run.roles, blocks, seed=options.seed)
+    report = report_progress(model.notices)
+    blocks = measure_blocks(model, run.scores, report=report)
+    found = bootstrap(
+        run.roles, blocks, resamples=options.resamples, seed=options.seed, report=report
+    )
+    settled = convergence(run.roles, blocks, seed=options.seed, report=report)
     if options.out:
         write_file(Path(options.out), csv_of(unit_table(run.roles, found.sure)))
     return {

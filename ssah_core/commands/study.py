@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ssah_core.ablation import check_fill
-from ssah_core.commands.common import add_command, load, report_progress
+from ssah_core.commands.common import add_command, add_run_options, load, report_progress
 from ssah_core.commands.questions import add_question_options, read_questions
 from ssah_core.errors import OptionError
 from ssah_core.evaluation.plan import Plan
@@ -28,8 +28,8 @@ def add(commands: Any) -> None:
         "Measure what removing each role does, beside random controls; called again, it goes on.",
         "study --run organism:planted --out studies/planted",
     )
-    parser.add_argument("--run", required=True, help="a run folder with roles, or organism:NAME")
-    add_model_and_questions(parser, "test")
+    add_run_options(parser)
+    add_limited_questions(parser, "test")
     parser.add_argument("--controls", type=int, default=5, help="random controls of each kind")
     parser.add_argument("--fills", default="zero", help="zero, mean, or both with a comma")
     parser.add_argument(
@@ -42,12 +42,8 @@ def add(commands: Any) -> None:
     parser.add_argument("--out", required=True, help="the folder for the study; must be new")
 
 
-def add_model_and_questions(parser: argparse.ArgumentParser, part: str) -> None:
-    """The options that say which model of the run to ask, and what; `part` is the organism's split."""
-    parser.add_argument("--model", help="the run's model, where it lies elsewhere now")
-    parser.add_argument("--device", help="cpu, cuda or mps (default: the fastest there is)")
-    parser.add_argument("--dtype", help="float32, bfloat16 or float16 (default: by device)")
-    parser.set_defaults(revision=None)
+def add_limited_questions(parser: argparse.ArgumentParser, part: str) -> None:
+    """The options that say what to ask, and how much of it; `part` is the organism's split."""
     add_question_options(parser, part)
     parser.add_argument("--limit", type=int, help="at most so many prompts of each set")
 

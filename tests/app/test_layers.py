@@ -5,7 +5,8 @@ import time
 import pytest
 from tiny_models import tiny_model
 
-from pages.parts.stability_view import measured_blocks
+from pages.parts.jobs import jobs
+from pages.parts.stability_view import measured
 from ssah_core import create_run, score
 from ssah_core.prompts.reading import Prompt, PromptSet
 
@@ -243,19 +244,41 @@ def test_a_comparison_ends_and_is_never_with_the_run_itself(app):
 def nothing_measured_after():
     """What is measured serves the whole app, and would show in other tests, too."""
     yield
-    measured_blocks().clear()
+    jobs().forget()
+    kept = measured()
+    kept.run, kept.blocks, kept.found = "", None, {}
 
 
-def test_how_sure_the_roles_are_is_measured_once_and_shown_for_the_unit(
-    app, nothing_measured_after
-):
+def measure(app) -> None:
+    """Press Measure, and wait until the result stands on the screen."""
     app.button(key="measure stability").click().run()
     deadline = time.monotonic() + 120
     while not any("keeps its role" in text.value for text in app.markdown):
         assert time.monotonic() < deadline
         time.sleep(0.5)
         app.run()
+
+
+def test_how_sure_the_roles_are_is_measured_once_and_shown_for_the_unit(
+    app, nothing_measured_after
+):
+    measure(app)
+    assert jobs().current is None
     app.text_input(key="unit").set_value("L0.mlp.3").run()
     assert any("resamples of the calibration prompts it is" in text.value for text in app.caption)
     assert any("sure" in frame.value.columns for frame in app.dataframe)
     assert not app.exception
+
+
+def test_what_is_sure_belongs_to_the_shares_that_it_was_measured_for(app, nothing_measured_after):
+    measure(app)
+    app.slider(key="share_ESU").set_value(4.0).run()
+    assert not any("keeps its role" in text.value for text in app.markdown)
+    measure(app)
+
+
+def test_the_end_of_another_job_does_not_stand_in_the_way(app, nothing_measured_after):
+    jobs().start("other", "Scoring", lambda job: "done", lambda: None)
+    jobs().current.finished.wait(10)
+    app.run()
+    measure(app)

@@ -8,7 +8,7 @@ from made_scores import made_anatomy, made_scores
 from tiny_models import tiny_model
 
 from ssah_core import assign_roles, score
-from ssah_core.errors import OptionError
+from ssah_core.errors import Cancelled, OptionError
 from ssah_core.prompts.reading import Prompt, PromptSet
 from ssah_core.roles import ROLES
 from ssah_core.scoring.scores import TokenMoments
@@ -138,8 +138,20 @@ def test_what_cannot_be_resampled_is_said(count, blocks):
         measure_blocks(model, scores, blocks=blocks)
 
 
-def test_no_resamples_are_an_error():
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"resamples": 0}, "resamples"), ({"resamples": 10**12}, "resamples"), ({"seed": -1}, "seed")],
+)
+def test_numbers_that_cannot_be_are_an_error(options, said):
     anatomy = made_anatomy()
     roles = assign_roles(made_scores(anatomy, 1), 0.2, 0.1, 0.15)
-    with pytest.raises(OptionError, match="resamples"):
-        bootstrap(roles, blocks_of(1, anatomy), resamples=0)
+    with pytest.raises(OptionError, match=said):
+        bootstrap(roles, blocks_of(1, anatomy), **options)
+
+
+def test_resampling_can_be_stopped():
+    anatomy = made_anatomy()
+    roles = assign_roles(made_scores(anatomy, 1), 0.2, 0.1, 0.15)
+    for work in (bootstrap, convergence):
+        with pytest.raises(Cancelled):
+            work(roles, blocks_of(1, anatomy), cancelled=lambda: True)
