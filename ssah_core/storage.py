@@ -86,6 +86,18 @@ def check_free(folder: Path | str) -> None:
     _check_new(Path(folder))
 
 
+def check_new_file(file: Path | str) -> None:
+    """Raise RunError where `write_file` could not write a new file: said before the work for it."""
+    path = Path(file)
+    if "\0" in str(file) or path.exists():
+        raise RunError(f"'{file}' already exists, or cannot be a file; choose another name.")
+    if not path.parent.is_dir():
+        raise RunError(
+            f"There is no folder '{path.parent}' for {path.name}; make it, or choose another."
+        )
+    check_writable(path.parent)
+
+
 def check_writable(folder: Path | str) -> None:
     """Raise RunError where a folder is none, or nothing could be written into it."""
     name = str(folder).strip()

@@ -72,7 +72,7 @@ def _key(roles: Roles) -> str:
 def draw_stability(screen: Screen, roles: Roles) -> None:
     """Draw how sure the roles are, or the button that measures it."""
     assert screen.run is not None
-    with st.expander("How sure are these roles?", icon=":material/balance:"):
+    with st.expander("How sure are these roles?", key="stability", icon=":material/balance:"):
         job = jobs().current
         if job is not None and job.result is not None and job.about == _MEASURING:
             jobs().forget()

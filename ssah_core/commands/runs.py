@@ -16,7 +16,7 @@ from ssah_core.keeping import Kind, delete, find, list_kept, own_folder, read_ma
 from ssah_core.reproduce import commands_of, python_of
 from ssah_core.run_comparison import as_records, compare_runs, compare_studies
 from ssah_core.runs import open_run
-from ssah_core.storage import check_free, write_file
+from ssah_core.storage import check_free, check_new_file, write_file
 
 Show = Callable[[Mapping[str, Any]], None]
 
@@ -125,8 +125,7 @@ def _delete(options: argparse.Namespace) -> dict[str, Any]:
 
 def _export(options: argparse.Namespace) -> dict[str, Any]:
     file = Path(options.file)
-    if file.exists():
-        raise RunError(f"'{file}' already exists; choose another name for the zip.")
+    check_new_file(file)
     content = pack(find(_root(options), options.name, _kind(options)))
     write_file(file, content)
     return {"said": f"{file}: {len(content):,} bytes."}

@@ -18,7 +18,7 @@ from ssah_core.stability import (
     convergence,
     measure_blocks,
 )
-from ssah_core.storage import check_free, write_file
+from ssah_core.storage import check_new_file, write_file
 from ssah_core.tables import csv_of, unit_table
 
 
@@ -44,7 +44,7 @@ def add(commands: Any) -> None:
 def _stability(options: argparse.Namespace) -> dict[str, Any]:
     check_resampling(options.resamples, options.seed)
     if options.out:
-        check_free(options.out)
+        check_new_file(options.out)
     run = open_run(options.run)
     if run.roles is None:
         raise RunError(f"The run '{run.folder}' has no roles; assign them first.")
