@@ -25,7 +25,10 @@ def convergence_curves(settled: pd.DataFrame) -> go.Figure:
                 y=points["jaccard"],
                 mode="lines+markers",
                 line={"color": ROLE_COLOURS[role], "dash": line},
-                name=f"{role}, {_NAMES[beside]}",
+                name=role,
+                legendgroup=role,
+                showlegend=beside == "all",
+                hovertemplate=f"{role}, {_NAMES[beside]}: %{{y:.2f}} at %{{x}}%<extra></extra>",
                 error_y={
                     "type": "data",
                     "symmetric": False,
@@ -39,6 +42,6 @@ def convergence_curves(settled: pd.DataFrame) -> go.Figure:
     figure.update_layout(
         height=380,
         margin={"l": 10, "r": 10, "t": 20, "b": 10},
-        legend={"orientation": "h", "y": -0.25, "x": 0},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
     return figure

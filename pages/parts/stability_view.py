@@ -121,7 +121,7 @@ def _start(screen: Screen, roles: Roles) -> None:
 
 
 def _draw_found(found: Stability, settled: pd.DataFrame) -> None:
-    table = found.by_role
+    table = found.by_role.round(2)
     least = table.loc[table["jaccard"].idxmin()]
     st.markdown(
         f"On average a unit keeps its role in **{found.sure.mean():.0%}** of {len(found.overlaps)} "
@@ -149,5 +149,5 @@ def _draw_found(found: Stability, settled: pd.DataFrame) -> None:
     )
     st.caption(
         "Solid: roles from some of the prompts beside those from all. Dashed: beside those from as many "
-        "other prompts, none in common. Every unit's own value stands with the unit below, and in the CSV file."
+        "other prompts, none in common. Every unit's own value stands with the unit in focus, and in the CSV file."
     )
