@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float32
-from transformers import DynamicCache
 
 from ssah_core.errors import ModelError
 from ssah_core.models.loading import Model
+from ssah_core.models.reply_cache import reply_cache
 from ssah_core.models.taps import Scale
 
 
@@ -89,27 +89,31 @@ def decode(
     ended = [False] * rows
     for index in range(max_new_tokens):
         ended = [over or stopped for over, stopped in zip(ended, stops.stopped(), strict=True)]
-        writing.drop({row for row in range(rows) if ended[row]})
-        if not writing.rows:
+        if all(ended):
             return
+        writing.drop({row for row in range(rows) if ended[row]})
         scores = writing.next_scores()
         probabilities = None
         if index == 0:  # a row that was stopped before it began has none
             probabilities = np.full((rows, scores.shape[-1]), np.nan, dtype=np.float32)
             probabilities[writing.rows] = scores.softmax(-1).cpu().numpy()
+            probabilities[ended] = np.nan
         chosen = dict(zip(writing.rows, scores.argmax(-1).tolist(), strict=True))
         for row in drawers.keys() & chosen.keys():
             chosen[row] = drawers[row].draw(scores[writing.rows.index(row)])
-        tokens = tuple(chosen.get(row) for row in range(rows))
+        tokens = tuple(None if ended[row] else chosen[row] for row in range(rows))
         ended = [over or token in ends for over, token in zip(ended, tokens, strict=True)]
         yield Decoded(index, tokens, tuple(ended), probabilities)
         writing.append(list(chosen.values()))
 
 
+_DROPPED_PART = 8  # rows are dropped when more than one in so many has ended
+
+
 class _Writing:
     """A batch being written: what stands so far, and the keys and values of its past.
 
-    `rows` are the rows still in it, by their place among the prompts.
+    `rows` are the rows still in it, by their place among the prompts; a few of them may have ended.
     """
 
     def __init__(self, model: Model, prompts: Sequence[Sequence[int]], scale: Scale | None) -> None:
@@ -117,7 +121,7 @@ class _Writing:
         self._model, self._scale = model, scale
         self._token_ids, self._mask = _pad_left(prompts, model.device)
         # As transformers' own generate: sliding windows and the like come from the configuration.
-        self._cache: Any = DynamicCache(config=model.network.config.get_text_config(decoder=True))
+        self._cache: Any = reply_cache(model.network.config.get_text_config(decoder=True))
         accepted = inspect.signature(model.network.forward).parameters
         self._options: dict[str, Any] = {"use_cache": True, "return_dict": True}
         if "logits_to_keep" in accepted:
@@ -152,9 +156,9 @@ class _Writing:
         return output.logits[:, -1].float()
 
     def drop(self, ended: Set[int]) -> None:
-        """Take rows out of the batch: they cost no more."""
+        """Take rows that have ended out of the batch, once they are many enough to be worth the copying."""
         left = [place for place, row in enumerate(self.rows) if row not in ended]
-        if len(left) == len(self.rows):
+        if len(self.rows) - len(left) <= len(self.rows) // _DROPPED_PART:
             return
         self.rows = [self.rows[place] for place in left]
         kept = torch.tensor(left, dtype=torch.long, device=self._token_ids.device)

@@ -15,7 +15,10 @@ from ssah_core.scoring.resuming import Kept, resumed_meter
 
 ScaleOf = Callable[[Sequence[int]], Scale | None]  # by the places of some chats
 
-_TOKENS_AT_ONCE = 8192  # prompt and reply tokens held in one batch's cache
+_TOKENS_AT_ONCE = 16384  # prompt and reply tokens held in one batch's cache, at most
+_CACHE_BYTES = (
+    2**32
+)  # of keys and values in one batch, at most: 8192 tokens of Llama-2-7B in bfloat16
 
 
 def greedy_replies(
@@ -41,7 +44,7 @@ def greedy_replies(
     written = kept.done or {}
     meter = resumed_meter(stage, len(written), len(chats), "replies", report, cancelled)
     lengths = [len(prompt) + max_new_tokens for prompt in prompts]
-    for group in group_by_length(lengths, _TOKENS_AT_ONCE):
+    for group in group_by_length(lengths, tokens_at_once(model)):
         if all(row in written for row in group):
             continue
         scale = None if scale_of is None else scale_of(group)
@@ -50,6 +53,12 @@ def greedy_replies(
         kept.keep(written)
         meter.advance(len(group))
     return [written[row] for row in range(len(chats))]
+
+
+def tokens_at_once(model: Model) -> int:
+    """How many prompt and reply tokens one batch may hold, by what their keys and values take."""
+    channels = sum(site.channels for site in model.anatomy.sites if site.kind == "attn")
+    return max(1, min(_TOKENS_AT_ONCE, _CACHE_BYTES // (2 * channels * model.dtype.itemsize)))
 
 
 def _rendered(model: Model, chats: Sequence[Chat], room: int) -> list[Rendered]:
