@@ -26,15 +26,13 @@ class _RoomyLayer(DynamicLayer):
         begin = self.get_seq_length()
         end = begin + key_states.shape[-2]
         if end > self._rooms[0].shape[-2]:
-            old = (self.keys, self.values)
+            old = [room[..., :begin, :] for room in self._rooms]
             self._rooms = [_room_for(states, end) for states in (key_states, value_states)]
             for room, kept in zip(self._rooms, old, strict=True):
-                if begin:
-                    room[..., :begin, :] = kept
+                room[..., :begin, :] = kept
         for room, states in zip(self._rooms, (key_states, value_states), strict=True):
             room[..., begin:end, :] = states
-        self._show(end)
-        return self.keys, self.values
+        return self._show(end)
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         if self.is_initialized:
@@ -42,8 +40,10 @@ class _RoomyLayer(DynamicLayer):
             self._rooms = [room[indices] for room in self._rooms]
             self._show(length)
 
-    def _show(self, length: int) -> None:
-        self.keys, self.values = (room[..., :length, :] for room in self._rooms)
+    def _show(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        keys, values = (room[..., :length, :] for room in self._rooms)
+        self.keys, self.values = keys, values
+        return keys, values
 
 
 def _room_for(states: torch.Tensor, tokens: int) -> torch.Tensor:
