@@ -75,9 +75,7 @@ def predict(
     examples = [_fitted(model, prompt, response) for prompt, response in texts]
     kept = kept or Kept()
     done = dict(kept.done or {})
-    vocabulary = int(model.network.config.get_text_config().vocab_size)
-    budget = max(1, min(_MOST_TOKENS, _MOST_PREDICTIONS // vocabulary))
-    groups = group_by_length([len(example) for example in examples], budget)
+    groups = group_by_length([len(example) for example in examples], _budget(model))
     before = sum(len(groups[place]) for place in done)
     meter = resumed_meter(
         "reading under every ablation", before, len(examples), "texts", report, cancelled
@@ -100,6 +98,30 @@ def predict(
         sums[:, :, group] = np.array(json.loads(done[place])).transpose(1, 0, 2)
     tokens = np.array([len(example.response) for example in examples], dtype=np.int64)
     return Predictions(tokens, *sums)
+
+
+def predict_after(
+    untrained: Model, trained: Model, texts: Sequence[tuple[str, str]]
+) -> Predictions:
+    """Read every (prompt, response) by a model as it was and as it is after a training, as `predict`.
+
+    Both need the same tokenizer; the divergence is KL(untrained || trained).
+    """
+    examples = [_fitted(trained, prompt, response) for prompt, response in texts]
+    groups = group_by_length([len(example) for example in examples], _budget(trained))
+    sums = np.zeros((3, 1, len(examples)))
+    for group in groups:
+        batch = pad_batch(examples, group, trained.device)
+        before, now = (_log_probabilities(model, batch, None) for model in (untrained, trained))
+        sums[:, 0, group] = np.array(_sums(batch, now, before))
+    tokens = np.array([len(example.response) for example in examples], dtype=np.int64)
+    return Predictions(tokens, *sums)
+
+
+def _budget(model: Model) -> int:
+    """How many tokens one batch may have."""
+    vocabulary = int(model.network.config.get_text_config().vocab_size)
+    return max(1, min(_MOST_TOKENS, _MOST_PREDICTIONS // vocabulary))
 
 
 def _fitted(model: Model, prompt: str, response: str) -> Rendered:

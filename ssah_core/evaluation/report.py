@@ -20,6 +20,7 @@ METRIC_NAMES = {
     "perplexity": "perplexity",
     "kl": "KL divergence, nats",
     "token_accuracy": "next token right",
+    "learned": "lesson learned",
     "attack_success": "not refused",
     "attack_success_strict": "not refused, 20 words or more",
 }

@@ -50,6 +50,29 @@ class UnitSet:
         return cls(anatomy, mask, origin)
 
     @classmethod
+    def least_useful(cls, roles: Roles, share: float, *, run: str = "") -> UnitSet:
+        """The units of smallest I_U, a share of all: redundant by the utility set alone (METHOD 1.7).
+
+        Raises OptionError for a share outside 0 to 1, or of no unit.
+        """
+        anatomy = roles.scores.anatomy
+        count = int(share * anatomy.units + 1e-9)
+        if not 0 < share <= 1 or not count:
+            raise OptionError(
+                f"The share of units to train is {share}; give a number above 0, up to 1."
+            )
+        mask = np.zeros(anatomy.units, dtype=bool)
+        mask[np.argsort(roles.view.utility, kind="stable")[:count]] = True
+        origin = {
+            "run": run,
+            "least_useful": share,
+            "tokens": roles.tokens,
+            "counts": {role: int((mask & roles.mask(role)).sum()) for role in roles.counts},
+            "model": roles.scores.fingerprint,
+        }
+        return cls(anatomy, mask, origin)
+
+    @classmethod
     def random_like(cls, other: UnitSet, *, seed: int) -> UnitSet:
         """As many random units, of the kinds that the other has: its control."""
         mask = np.zeros(len(other.mask), dtype=bool)
