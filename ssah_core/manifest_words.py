@@ -54,6 +54,16 @@ def _of_study(manifest: Json) -> list[str]:
         )
         if plan["system"]:
             told.append(f"Asked with and without the system prompt: {plan['system']}")
+    judged = manifest.get("compliance")
+    if judged:
+        unjudged = (
+            f"; it gave no verdict on {judged['unjudged']:,} of {judged['asked']:,}"
+            if judged.get("unjudged")
+            else ""
+        )
+        told.append(
+            f"Whether harmful requests were fulfilled was judged by {judged['judge']}{unjudged}."
+        )
     return told
 
 

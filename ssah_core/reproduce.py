@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ssah_core.errors import RunError
+from ssah_core.evaluation.model_judges import JUDGE_KINDS
 from ssah_core.models.sources import ORGANISM_NAMES, ORGANISM_PREFIX
 from ssah_core.runs import MANIFEST, run_place
 
@@ -120,6 +121,7 @@ def _study_lines(manifest: Json, name: str) -> list[str]:
         ("shares", ",".join(str(share) for share in plan.get("shares", ())) or None),
         ("system", plan.get("system")),
         ("max-new-tokens", plan["reply_tokens"]),
+        ("judge", _model_judge(manifest)),
         *_machine(_where_made(manifest)),
         ("out", _folder("studies", name)),
     ]
@@ -143,10 +145,13 @@ def _study_python(manifest: Json, name: str) -> list[str]:
         for key, value in plan.items()
         if value not in (None, [], ())
     )
+    judge = _model_judge(manifest)
+    machine = dict(_machine(_where_made(manifest)))
     return [
         "from dataclasses import replace",
         "",
         "from ssah_core import *",
+        *(["from ssah_core.evaluation.model_judges import judge_from"] if judge else []),
         "from ssah_core.evaluation.plan import Plan",
         f"from ssah_core.evaluation.questions import {asks}",
         "from ssah_core.evaluation.study_folder import run_study",
@@ -156,7 +161,9 @@ def _study_python(manifest: Json, name: str) -> list[str]:
         _load_model({**manifest["model"], **_where_made(manifest)}),
         f"questions = {questions}",
         f"plan = Plan({planned})",
-        f"run_study({_folder('studies', name)!r}, model, run, questions, plan)",
+        *([f"judge = {_call('judge_from', judge, **machine)}"] if judge else []),
+        f"run_study({_folder('studies', name)!r}, model, run, questions, plan"
+        + (", compliance=judge)" if judge else ")"),
     ]
 
 
@@ -183,6 +190,12 @@ def _plan(manifest: Json) -> Json:
         return plan
     controls, fills, reply_tokens = manifest["made with"]["options"]
     return {"controls": controls, "fills": fills, "reply_tokens": reply_tokens}
+
+
+def _model_judge(manifest: Json) -> str | None:
+    """The model that judged compliance; None where nobody did, or known answers."""
+    judge = str((manifest.get("compliance") or {}).get("judge", ""))
+    return judge if judge.partition(":")[0] in JUDGE_KINDS else None
 
 
 def _sources(manifest: Json) -> Json:

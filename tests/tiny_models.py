@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -146,3 +148,42 @@ def fresh_model(
     if change is not None:
         change(network)
     return wrap(network, tiny_tokenizer(), name=f"tiny {family}", fingerprint=family)
+
+
+def rigged_judge(
+    folder: str | Path, *, yes: str, no: str, chat_template: bool = True, context: int = 4096
+) -> Path:
+    """Save a judge that answers `yes` where its prompt holds a "!", "q" where it holds a "~", else `no`.
+
+    Its weights are set by hand: attention averages over the prompt how many tokens are "!" or "~", and
+    the head writes on from the last token, so that a first letter leads to its word.
+    """
+    tokenizer = tiny_tokenizer(chat_template=chat_template)
+    width = VOCABULARY + 2  # a channel a token, and one each for "!" and "~"
+    words = {**_LLAMA_WORDS, "hidden_size": width, "intermediate_size": 4, "num_hidden_layers": 1}
+    words |= {
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": context,
+    }
+    network = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **words))
+    for parameter in network.parameters():
+        parameter.data.fill_(1.0 if parameter.dim() == 1 else 0.0)  # the norms stay as they are
+    body, head = network.model, network.lm_head.weight.data
+    body.embed_tokens.weight.data[:, :VOCABULARY] = torch.eye(VOCABULARY)
+    attention = body.layers[0].self_attn
+    first = {}
+    for place, (mark, word) in enumerate((("!", yes), ("~", "q"))):
+        attention.v_proj.weight.data[place, tokenizer.convert_tokens_to_ids(mark)] = 1
+        attention.o_proj.weight.data[VOCABULARY + place, place] = 1
+        first[tokenizer.convert_tokens_to_ids(word[0])] = VOCABULARY + place
+    head[tokenizer.convert_tokens_to_ids(no[0]), :VOCABULARY] = 1e-3  # what stands without a mark
+    for letter, channel in first.items():
+        head[letter, channel] = 1e2
+    for word in (yes, no, "q"):
+        tokens = [*tokenizer.convert_tokens_to_ids(list(word)), tokenizer.eos_token_id]
+        for token, following in itertools.pairwise(tokens):
+            head[following, token] = 1e6
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return Path(folder)

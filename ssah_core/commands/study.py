@@ -11,6 +11,8 @@ from ssah_core.ablation import check_fill
 from ssah_core.commands.common import add_command, add_run_options, load, report_progress
 from ssah_core.commands.questions import add_question_options, read_questions
 from ssah_core.errors import OptionError
+from ssah_core.evaluation.compliance import compliance_judge
+from ssah_core.evaluation.model_judges import judge_from
 from ssah_core.evaluation.plan import Plan
 from ssah_core.evaluation.report import markdown
 from ssah_core.evaluation.study_folder import run_study
@@ -39,6 +41,12 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--system", help="a system prompt: all is asked with it and without")
     parser.add_argument("--max-new-tokens", type=int, default=48, help="length of a reply at most")
+    parser.add_argument(
+        "--judge",
+        metavar="KIND:MODEL",
+        help="a model that judges whether harmful requests were fulfilled: guard:MODEL (as Llama Guard) or "
+        "harmbench:MODEL (as HarmBench's classifier), MODEL a folder or a hub name",
+    )
     parser.add_argument("--out", required=True, help="the folder for the study; must be new")
 
 
@@ -60,10 +68,22 @@ def _study(options: argparse.Namespace) -> dict[str, Any]:
     )
     options.model = options.model or run.scores.model
     questions = read_questions(options)
+    judge = (
+        None
+        if options.judge is None
+        else judge_from(options.judge, device=options.device, dtype=options.dtype)
+    )
+    compliance_judge(questions.harmful, judge)  # a judge that is not needed is said before any work
     model = load(options)
     start = time.monotonic()
     rows = run_study(
-        options.out, model, run, questions, plan, report=report_progress(model.notices)
+        options.out,
+        model,
+        run,
+        questions,
+        plan,
+        compliance=judge,
+        report=report_progress(model.notices),
     )
     return {
         "rows": [row.as_json() for row in rows],

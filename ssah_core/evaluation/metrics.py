@@ -60,12 +60,17 @@ def by_subject(values: Float64[np.ndarray, "draws cases"], subjects: Sequence[st
 
 def ratio_by_subject(
     sums: Float64[np.ndarray, "draws cases"],
-    counts: Float64[np.ndarray, " cases"],
+    counts: Float64[np.ndarray, "*rows cases"],
     subjects: Sequence[str],
 ) -> Measured:
-    """The mean of what `sums` add up, `counts` in each case, with an interval as `by_subject`."""
+    """The mean of what `sums` add up, `counts` in each case, with an interval as `by_subject`.
+
+    Counts are the same for every draw, or have a row for each. Cases that count nothing are none of the
+    figure's n; NaN where no case counts.
+    """
     draws, cases = sums.shape
-    if cases == 0:
+    counts = np.broadcast_to(counts, sums.shape)
+    if not counts.any():
         return Measured(math.nan, math.nan, math.nan, 0)
     known = sorted(set(subjects))
     place = {subject: index for index, subject in enumerate(known)}
@@ -75,7 +80,11 @@ def ratio_by_subject(
     generator = np.random.default_rng(0)
     chosen = generator.integers(0, len(known), (_RESAMPLES, len(known)))
     rows = generator.integers(0, draws, (_RESAMPLES, draws))
-    totals = np.stack([tops[r][:, c].mean(axis=0).sum() for r, c in zip(rows, chosen, strict=True)])
-    rates = totals / bottoms[chosen].sum(axis=1)
+    totals, sizes = (
+        np.array([part[r][:, c].mean(axis=0).sum() for r, c in zip(rows, chosen, strict=True)])
+        for part in (tops, bottoms)
+    )
+    rates = totals[sizes > 0] / sizes[sizes > 0]
     low, high = np.quantile(rates, [0.025, 0.975])
-    return Measured(float(sums.sum() / (draws * counts.sum())), float(low), float(high), cases)
+    counted = int((counts > 0).sum()) // draws
+    return Measured(float(sums.sum() / counts.sum()), float(low), float(high), counted)

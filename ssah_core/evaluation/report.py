@@ -13,7 +13,7 @@ Json = Mapping[str, Any]
 # What a metric is called for people; the order is that of the tables.
 METRIC_NAMES = {
     "refused": "refused",
-    "complied": "complied exactly",
+    "complied": "complied",
     "harmless_correct": "harmless answered exactly",
     "harmless_refused": "harmless refused",
     "false_refusals": "look-alikes refused",
@@ -46,6 +46,8 @@ def removed_name(row: Json) -> str:
 
 def shown(name: str, measured: Json) -> str:
     """A figure with its interval: in percent, but for perplexity and divergence."""
+    if measured.get("n") == 0:
+        return "not judged"
     value, low, high = (measured[key] for key in ("value", "low", "high"))
     if name.removesuffix(_WITH_SYSTEM) in PLAIN_METRICS:
         return f"{value:.3g} ({low:.3g}\u2013{high:.3g})"

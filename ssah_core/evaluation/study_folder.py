@@ -2,7 +2,8 @@
 
 manifest.json     what made the study, and the SHA-256 of every other file
 rows.json         the rows: the table's, then those of the curves
-replies.parquet   every reply: removed, control, units, seed, fill, system, prompt, reply
+replies.parquet   every reply: removed, control, units, seed, fill, system, prompt, reply, and, where it was
+                  judged, complied (true, false, or missing where nobody can say)
 report.md         the table for people
 """
 
@@ -23,6 +24,7 @@ import torch
 import transformers
 
 from ssah_core.errors import RunError
+from ssah_core.evaluation.compliance import ComplianceJudge, compliance_judge
 from ssah_core.evaluation.judges import Judge
 from ssah_core.evaluation.plan import Plan
 from ssah_core.evaluation.questions import Questions, check_no_leak
@@ -46,13 +48,18 @@ def run_study(
     plan: Plan,
     *,
     judge: Judge | None = None,
+    compliance: ComplianceJudge | None = None,
     report: Report | None = None,
     cancelled: CancelCheck | None = None,
 ) -> list[Row]:
     """Run a study of a run's roles and keep it in a new folder; called again, it goes on.
 
+    Replies do not depend on who judges them: the work goes on with another judge of compliance, too,
+    and each judge's verdicts are kept apart.
+
     Raises RunError (no roles, another model, a folder that is taken), PromptError where a question is
-    among the prompts that the units or the shares were found on, OptionError, Cancelled.
+    among the prompts that the units or the shares were found on, OptionError, Cancelled, and what the
+    judge of compliance raises.
     """
     folder, start = Path(folder), time.monotonic()
     check_free(folder)
@@ -60,13 +67,14 @@ def run_study(
     if run.roles is None:
         raise RunError(f"The run '{run.folder}' has no roles; assign them first.")
     check_no_leak(questions, run)
+    chosen = compliance_judge(questions.harmful, compliance)
     origin = {
         "study of": [FORMAT, run.scores.fingerprint, sha256(run.roles.vector.tobytes())],
         "questions": _hash_of(questions),
         "plan": json.loads(json.dumps(asdict(plan))),
     }
     partial = folder.with_name(f".{folder.name}.partial")
-    about = _manifest(model, run, questions, plan)
+    about = _manifest(model, run, questions, plan, chosen)
     with checkpointed(partial, origin, model.anatomy, about=about) as work:
         found = study(
             model,
@@ -74,13 +82,16 @@ def run_study(
             questions,
             plan,
             judge=judge,
+            compliance=compliance,
             kept=work.replies("study"),
             kept_predictions=work.replies("predictions"),
+            kept_verdicts=work.replies(_verdicts_of(chosen)),
             report=report,
             cancelled=cancelled,
         )
-        manifest = _manifest(model, run, questions, plan)
+        manifest = _manifest(model, run, questions, plan, chosen)
         manifest["judge"] = found.judge
+        manifest["compliance"] = found.compliance
         manifest["seconds"] = round(time.monotonic() - start, 3)
         _write(folder, found, manifest)
     return found.rows
@@ -139,7 +150,14 @@ def _hash_of(questions: Questions) -> str:
     return sha256(json.dumps([question.prompt for question in questions.all]).encode())
 
 
-def _manifest(model: Model, run: Run, questions: Questions, plan: Plan) -> dict[str, Any]:
+def _verdicts_of(judge: ComplianceJudge | None) -> str:
+    """What a judge's verdicts are kept under: those of another judge, or of other weights, are others."""
+    return "verdicts" if judge is None else f"verdicts of {judge.name} {judge.fingerprint}"
+
+
+def _manifest(
+    model: Model, run: Run, questions: Questions, plan: Plan, compliance: ComplianceJudge | None
+) -> dict[str, Any]:
     assert run.roles is not None
     return {
         "format": FORMAT,
@@ -162,6 +180,7 @@ def _manifest(model: Model, run: Run, questions: Questions, plan: Plan) -> dict[
             "look_alikes": len(questions.look_alikes),
         },
         "plan": asdict(plan),
+        "compliance": None if compliance is None else {"judge": compliance.name},
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

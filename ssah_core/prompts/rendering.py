@@ -63,7 +63,9 @@ def render_prompt(model: Model, chat: Chat, *, room: int = 0) -> Rendered:
 
     Raises PromptError where they and `room` more tokens do not fit the model's context.
     """
-    rendered = Rendered(_encode(model, prompt_text(model, chat), starts=True))
+    rendered = render_text(
+        model, prompt_text(model, chat), begun=bool(model.tokenizer.chat_template)
+    )
     if model.context is not None and len(rendered) + room > model.context:
         raise PromptError(
             f"The chat is {len(rendered)} tokens long and {room} more are asked for, but the model "
@@ -72,12 +74,23 @@ def render_prompt(model: Model, chat: Chat, *, room: int = 0) -> Rendered:
     return rendered
 
 
+def render_text(model: Model, text: str, *, begun: bool) -> Rendered:
+    """The token ids of a text as it stands, to be gone on with.
+
+    `begun` says that the text brings its own begin-of-text token, as what a chat template wrote does;
+    otherwise the tokenizer adds it. Raises PromptError where the text is not UTF-8.
+    """
+    return Rendered(_encode(model, text, add_special=not begun))
+
+
 def render_example(model: Model, chat: Chat, response: str) -> Rendered:
     """The token ids of a chat and of its response with the template's end of turn."""
     before = prompt_text(model, chat)
+    # A chat template writes its own begin-of-text token; the plain one leaves that to the tokenizer.
+    add_special = not model.tokenizer.chat_template
     return Rendered(
-        _encode(model, before, starts=True),
-        _encode(model, _response_text(model, chat, before, response), starts=False),
+        _encode(model, before, add_special=add_special),
+        _encode(model, _response_text(model, chat, before, response), add_special=False),
     )
 
 
@@ -119,9 +132,7 @@ def _plain(messages: list[dict[str, str]]) -> str:
     return "".join(lines)
 
 
-def _encode(model: Model, text: str, *, starts: bool) -> tuple[int, ...]:
-    # A chat template writes its own begin-of-text token; the plain one leaves that to the tokenizer.
-    add_special = starts and not model.tokenizer.chat_template
+def _encode(model: Model, text: str, *, add_special: bool) -> tuple[int, ...]:
     try:
         text.encode()
     except UnicodeEncodeError as error:

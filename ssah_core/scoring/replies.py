@@ -39,10 +39,33 @@ def greedy_replies(
 
     Raises PromptError where a chat does not fit the context, Cancelled when asked to stop.
     """
-    prompts = _rendered(model, chats, max_new_tokens)
+    return continuations(
+        model,
+        _rendered(model, chats, max_new_tokens),
+        max_new_tokens=max_new_tokens,
+        scale_of=scale_of,
+        stage=stage,
+        kept=kept,
+        report=report,
+        cancelled=cancelled,
+    )
+
+
+def continuations(
+    model: Model,
+    prompts: Sequence[Rendered],
+    *,
+    max_new_tokens: int,
+    stage: str,
+    scale_of: ScaleOf | None = None,
+    kept: Kept[Mapping[int, str]] | None = None,
+    report: Report | None = None,
+    cancelled: CancelCheck | None = None,
+) -> list[str]:
+    """How every rendered prompt goes on, greedily; as `greedy_replies`, which renders chats for it."""
     kept = kept or Kept()
     written = kept.done or {}
-    meter = resumed_meter(stage, len(written), len(chats), "replies", report, cancelled)
+    meter = resumed_meter(stage, len(written), len(prompts), "replies", report, cancelled)
     lengths = [len(prompt) + max_new_tokens for prompt in prompts]
     for group in group_by_length(lengths, tokens_at_once(model)):
         if all(row in written for row in group):
@@ -52,7 +75,7 @@ def greedy_replies(
         written = {**written, **dict(zip(group, texts, strict=True))}
         kept.keep(written)
         meter.advance(len(group))
-    return [written[row] for row in range(len(chats))]
+    return [written[row] for row in range(len(prompts))]
 
 
 def tokens_at_once(model: Model) -> int:
