@@ -173,13 +173,25 @@ def assign_roles_by_thresholds(
         raise OptionError("A threshold is not a number; take them from the roles of another run.")
     view = scores.at(tokens)
     pool = _pool(scores, kinds)
-    vector = np.full(len(pool), ROLE_CODES["CU"], dtype=np.uint8)
-    above_esu = view.difference - np.float32(thresholds.esu)
-    above_euu = -view.difference - np.float32(thresholds.euu)
-    vector[pool & (above_euu >= 0)] = ROLE_CODES["EUU"]
-    vector[pool & (above_esu >= 0) & ~(above_euu > above_esu)] = ROLE_CODES["ESU"]
-    vector[pool & (view.total <= np.float32(thresholds.ru))] = ROLE_CODES["RU"]
+    vector = assign_by_thresholds(view.difference, view.total, pool, thresholds)
     return Roles(vector, scores, tokens, kinds, None)
+
+
+def assign_by_thresholds(
+    difference: Float32[np.ndarray, "*rows units"],
+    total: Float32[np.ndarray, "*rows units"],
+    pool: Bool[np.ndarray, " units"],
+    thresholds: Thresholds,
+) -> UInt8[np.ndarray, "*rows units"]:
+    """The code of every unit's role by cut lines, for one scoring or for rows of them; arguments as
+    `assign_by_counts`, rules as `assign_roles_by_thresholds`."""
+    vectors = np.full(difference.shape, ROLE_CODES["CU"], dtype=np.uint8)
+    above_esu = difference - np.float32(thresholds.esu)
+    above_euu = -difference - np.float32(thresholds.euu)
+    vectors[pool & (above_euu >= 0)] = ROLE_CODES["EUU"]
+    vectors[pool & (above_esu >= 0) & ~(above_euu > above_esu)] = ROLE_CODES["ESU"]
+    vectors[pool & (total <= np.float32(thresholds.ru))] = ROLE_CODES["RU"]
+    return vectors
 
 
 def check_role(role: str) -> Role:

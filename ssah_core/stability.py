@@ -32,6 +32,10 @@ _PARTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75)  # of the prompts, for convergence
 _VALUES_AT_ONCE = 4_000_000  # of resamples x channels: 32 MB in float64
 
 
+# Safety and utility scores, float32 [some resamples, units] each.
+ScoreRows = tuple[Float32[np.ndarray, "some units"], Float32[np.ndarray, "some units"]]
+
+
 @dataclass(frozen=True, eq=False)
 class Blocks:
     """The moments of the calibration prompts, block by block; prompts are dealt at random, by seed 0."""
@@ -141,19 +145,31 @@ def bootstrap(
     """
     check_resampling(resamples, seed)
     meter = Meter("resampling", resamples, "resamples", report, cancelled)
-    generator = np.random.default_rng(seed)
-    weights = [
-        generator.multinomial(count, np.full(count, 1 / count), size=resamples).astype(np.float64)
-        for count in (len(blocks.safety), len(blocks.utility))
-    ]
     votes = np.zeros((len(ROLES), len(roles.vector)), dtype=np.float32)
     overlaps = []
-    for vectors in _reassigned(roles, blocks, *weights):
+    for vectors in _reassigned(roles, blocks, *_drawn(blocks, resamples, seed)):
         for code in range(len(ROLES)):
             votes[code] += (vectors == code).sum(axis=0, dtype=np.float32)
         overlaps.append(_jaccard(vectors, roles.vector[None, :]))
         meter.advance(len(vectors))
     return Stability(roles, seed, votes / resamples, np.concatenate(overlaps))
+
+
+def resampled_scores(
+    roles: Roles, blocks: Blocks, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Iterator[ScoreRows]:
+    """The z-scores of the same resamples as `bootstrap`, some rows of them at a time; errors as there."""
+    check_resampling(resamples, seed)
+    return _scored_anew(roles, blocks, *_drawn(blocks, resamples, seed))
+
+
+def _drawn(blocks: Blocks, resamples: int, seed: int) -> list[Float64[np.ndarray, "resamples _"]]:
+    """How often each block comes in each resample: of the safety set, and of the utility set."""
+    generator = np.random.default_rng(seed)
+    return [
+        generator.multinomial(count, np.full(count, 1 / count), size=resamples).astype(np.float64)
+        for count in (len(blocks.safety), len(blocks.utility))
+    ]
 
 
 def convergence(
@@ -216,13 +232,24 @@ def _reassigned(
     safety: Float64[np.ndarray, "resamples _"],
     utility: Float64[np.ndarray, "resamples _"],
 ) -> Iterator[UInt8[np.ndarray, "some units"]]:
-    """The roles under each row of weights, some rows at a time: memory does not grow with them."""
+    """The roles under each row of weights, some rows at a time."""
+    pool = roles.scores.anatomy.of_kind(roles.kinds)
+    for safe, useful in _scored_anew(roles, blocks, safety, utility):
+        yield assign_by_counts(safe - useful, safe + useful, pool, roles.counts)
+
+
+def _scored_anew(
+    roles: Roles,
+    blocks: Blocks,
+    safety: Float64[np.ndarray, "resamples _"],
+    utility: Float64[np.ndarray, "resamples _"],
+) -> Iterator[ScoreRows]:
+    """The z-scores under each row of weights, some rows at a time: memory does not grow with them."""
     scores = roles.scores
     sums = [
         BlockSums.of([block.at(roles.tokens) for block in part])
         for part in (blocks.safety, blocks.utility)
     ]
-    pool = scores.anatomy.of_kind(roles.kinds)
     step = max(1, _VALUES_AT_ONCE // scores.anatomy.channels)
     for first in range(0, len(safety), step):
         scored = [
@@ -236,8 +263,7 @@ def _reassigned(
             )
             for one, weights in zip(sums, (safety, utility), strict=True)
         ]
-        safe, useful = scored
-        yield assign_by_counts(safe - useful, safe + useful, pool, roles.counts)
+        yield scored[0], scored[1]
 
 
 def _jaccard(

@@ -23,6 +23,7 @@ from ssah_core.storage import check_free
 from ssah_core.training.checkpoints import Checkpoints
 from ssah_core.training.evaluating import replies, together, validation_loss
 from ssah_core.training.options import Evaluation, Lora, TrainingOptions
+from ssah_core.training.rescoring import Rescoring
 from ssah_core.training.trainer import Finetuned, finetune_in_place
 from ssah_core.training.unit_sets import UnitSet
 
@@ -55,6 +56,12 @@ def add(commands: Any) -> None:
         "--questions", type=int, default=24, help="questions of each kind asked (default 24)"
     )
     add_question_options(parser)
+    parser.add_argument(
+        "--rescore-every",
+        type=int,
+        metavar="STEPS",
+        help="score the model again now and then on the run's prompts, and keep the roles over the steps",
+    )
     parser.add_argument("--out", required=True, help="the folder for the model; must be new")
 
 
@@ -116,7 +123,8 @@ def _finetune(options: argparse.Namespace) -> dict[str, Any]:
     prompts = load_prompts(options.prompts, limit=options.limit)
     evaluation = _evaluation(options)
     model = load(options)
-    freeze, train_only = _units(options, model)
+    roles = _roles(options, model)
+    freeze, train_only = _units(options, roles)
     work = Checkpoints.beside(options.out)
     notices = [*prompts.notices, *model.notices]
     if work.latest() is not None:
@@ -130,6 +138,7 @@ def _finetune(options: argparse.Namespace) -> dict[str, Any]:
             freeze=freeze,
             train_only=train_only,
             evaluation=evaluation,
+            rescoring=_rescoring(options, roles),
             report=report_progress(notices),
         )
     except KeyboardInterrupt:
@@ -168,21 +177,41 @@ def _check_units(options: argparse.Namespace) -> None:
         raise OptionError("Units are either frozen or trained alone; give --freeze or --train.")
     if (freezes or options.train) and not options.run:
         raise OptionError("Roles stand in a run; give the --run of this model.")
-    if options.run and not (freezes or options.train):
-        raise OptionError("Say what to do with the run's units: give --freeze or --train.")
-    if options.random_like_seed is not None and not options.run:
+    rescores = options.rescore_every is not None
+    if rescores and not options.run:
+        raise OptionError(
+            "The model is scored again on a run's prompts; give the --run of this model."
+        )
+    if options.run and not (freezes or options.train or rescores):
+        raise OptionError("Say what to do with the run: give --freeze, --train or --rescore-every.")
+    if options.random_like_seed is not None and not (freezes or options.train):
         raise OptionError("Random units are as many as some roles have; give --run and the roles.")
 
 
-def _units(options: argparse.Namespace, model: Model) -> tuple[UnitSet | None, UnitSet | None]:
-    """The set to freeze and the set to train alone, from the run's roles."""
+def _roles(options: argparse.Namespace, model: Model) -> Roles | None:
+    """The roles of the run, where one is named."""
     if not options.run:
-        return None, None
+        return None
     run = open_run(options.run)
     run.check_model(model)
     if run.roles is None:
         raise RunError(f"The run '{run.folder}' has no roles; assign them first.")
-    chosen = _chosen(options, run.roles)
+    return run.roles
+
+
+def _rescoring(options: argparse.Namespace, roles: Roles | None) -> Rescoring | None:
+    if roles is None or options.rescore_every is None:
+        return None
+    return Rescoring(roles, options.rescore_every, options.run)
+
+
+def _units(
+    options: argparse.Namespace, roles: Roles | None
+) -> tuple[UnitSet | None, UnitSet | None]:
+    """The set to freeze and the set to train alone, from the run's roles."""
+    if roles is None or not (options.freeze or options.freeze_strongest_cu > 0 or options.train):
+        return None, None
+    chosen = _chosen(options, roles)
     if options.random_like_seed is not None:
         chosen = UnitSet.random_like(chosen, seed=options.random_like_seed)
     return (None, chosen) if options.train else (chosen, None)

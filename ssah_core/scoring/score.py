@@ -92,6 +92,44 @@ def score(
         return replace(_scores(model, sets, moments), options=options)
 
 
+def rescore(
+    model: Model,
+    scores: Scores,
+    *,
+    report: Report | None = None,
+    cancelled: CancelCheck | None = None,
+) -> Scores:
+    """Score another model of the same units on the very prompts and responses of an earlier scoring.
+
+    The same model gives bitwise the same scores (on the same machine). Raises ModelError where the model
+    has other units, or reads the prompts as other tokens; else as `score`.
+    """
+    if model.anatomy != scores.anatomy:
+        raise ModelError(
+            f"'{model.name}' has other units than {scores.model}, so their roles cannot be compared; "
+            "choose a model that was trained from it."
+        )
+    sets = {"safety": scores.safety_prompts, "utility": scores.utility_prompts}
+    moments = {
+        attribute: collect_moments(
+            model,
+            prompts,
+            stage=f"scoring {attribute} again",
+            token_budget=scores.options.get("token_budget"),
+            report=report,
+            cancelled=cancelled,
+        )
+        for attribute, prompts in sets.items()
+    }
+    again = replace(_scores(model, sets, moments), options=scores.options)
+    if again.token_count != scores.token_count:
+        raise ModelError(
+            f"'{model.name}' reads the calibration prompts as {again.token_count:,} tokens and "
+            f"{scores.model} as {scores.token_count:,}; give it the same tokenizer and chat template."
+        )
+    return again
+
+
 def _origin(
     model: Model, sets: Mapping[str, PromptSet], *, token_budget: int | None, skip_too_long: bool
 ) -> dict[str, Any]:

@@ -34,12 +34,39 @@ class AdaptedPart:
     """What a training of adapters moves, in place of a `TrainedPart`: it needs nothing after a step."""
 
     def __init__(self, network: PreTrainedModel) -> None:
+        self._network = network
         self.parameters: Sequence[tuple[str, nn.Parameter]] = [
             (name, weight) for name, weight in network.named_parameters() if weight.requires_grad
         ]
 
     def follow(self, optimizer: torch.optim.Optimizer) -> None:
         """Nothing to do: what is frozen is zero and gets no gradient."""
+
+    @contextmanager
+    def merged(self) -> Iterator[None]:
+        """The network as it will be saved: adapters added to the weights, and apart again on leaving.
+
+        The weights come back from a copy, bitwise as they were.
+        """
+        from peft.tuners.lora import LoraLayer
+
+        adapters = {n: m for n, m in self._network.named_modules() if isinstance(m, LoraLayer)}
+        kept: list[tuple[nn.Parameter, torch.Tensor]] = []
+        try:
+            for name, adapter in adapters.items():
+                base = adapter.get_base_layer()
+                weight = base.get_parameter("weight")
+                kept.append((weight, weight.detach().clone()))
+                with torch.no_grad():
+                    weight.add_(adapter.get_delta_weight(_NAME))
+                self._network.set_submodule(name, base)
+            yield
+        finally:
+            with torch.no_grad():
+                for weight, copy in kept:
+                    weight.copy_(copy)
+            for name, adapter in adapters.items():
+                self._network.set_submodule(name, adapter)
 
 
 @contextmanager

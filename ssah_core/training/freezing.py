@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -142,6 +142,10 @@ class TrainedPart:
                 own.grad = None  # the network's own zero_grad does not know it
 
         self._handles.append(optimizer.register_step_post_hook(write))
+
+    def merged(self) -> AbstractContextManager[None]:
+        """The network as it will be saved: it is that already."""
+        return nullcontext()
 
     def frozen_digest(self) -> str:
         """SHA-256 of all that must not move, as it is in the network now: the same before and after."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,28 @@ from ssah_core.training.checkpoints import Checkpoints
 from ssah_core.training.examples import Examples, collate
 from ssah_core.training.freezing import TrainedPart
 from ssah_core.training.options import Evaluation, TrainingOptions
+from ssah_core.training.rescoring import Rescoring, RoleLog
 
 MakePart = Callable[[], AbstractContextManager[TrainedPart | AdaptedPart]]
 
 _BETAS = (0.9, 0.999)
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What is measured while a model is trained, each at its own steps."""
+
+    evaluation: Evaluation | None = None
+    rescoring: Rescoring | None = None
+
+    def is_due(self, what: Evaluation | Rescoring | None, state: TrainerState) -> bool:
+        """Whether one of the two is measured at this step: every so many, the first and the last."""
+        step = state.global_step
+        return what is not None and (step % what.every == 0 or step >= state.max_steps)
+
+    def any_due(self, state: TrainerState) -> bool:
+        """Whether there is anything to measure at this step."""
+        return self.is_due(self.evaluation, state) or self.is_due(self.rescoring, state)
 
 
 class Loop(Trainer):
@@ -47,7 +66,7 @@ class Loop(Trainer):
         examples: Examples,
         options: TrainingOptions,
         part: MakePart,
-        evaluation: Evaluation | None,
+        measuring: Measuring,
         watcher: Watcher,
         checkpoint: Path | None,
     ) -> None:
@@ -57,15 +76,17 @@ class Loop(Trainer):
                 model,
                 options,
                 watcher.checkpoints,
-                measure_first=evaluation is not None and checkpoint is None,
+                measure_first=measuring != Measuring() and checkpoint is None,
             ),
             train_dataset=examples,
             data_collator=collate,
             callbacks=[watcher],
         )
         self.remove_callback(PrinterCallback)
-        self._open_model, self._options, self._evaluation = model, options, evaluation
+        self._open_model, self._options, self._measuring = model, options, measuring
         self._make_part = part
+        self._part: TrainedPart | AdaptedPart | None = None
+        self._roles = RoleLog(watcher.checkpoints.folder)
         self._checkpoint = None if checkpoint is None else str(checkpoint)
         self._stack = ExitStack()
         self._trained: list[nn.Parameter] = []
@@ -82,7 +103,7 @@ class Loop(Trainer):
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW over what is trained; made after a checkpoint's weights are in the network."""
-        part = self._stack.enter_context(self._make_part())
+        self._part = part = self._stack.enter_context(self._make_part())
         decaying = set(self.get_decay_parameter_names(self._open_model.network))
         groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
         for name, parameter in part.parameters:
@@ -120,21 +141,41 @@ class Loop(Trainer):
         return nn.utils.clip_grad_norm_(self._trained, self._options.clip)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Measure, log the figures into the curve, and stop where they have stalled."""
-        assert self._evaluation is not None
+        """Measure what is due, log the figures into the curve, and stop where they have stalled."""
+        evaluation, rescoring = self._measuring.evaluation, self._measuring.rescoring
+        figures: dict[str, float] = {}
+        stalled = False
+        if evaluation is not None and self._measuring.is_due(evaluation, self.state):
+            with self._looking():
+                figures |= evaluation.figures(self._open_model)
+            stalled = evaluation.has_stalled([*self.state.log_history, figures])
+        if rescoring is not None and (stalled or self._measuring.is_due(rescoring, self.state)):
+            figures["roles_changed"] = self._score_again(rescoring)
+        self.log(dict(figures))
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
+        if stalled:
+            self.control.should_training_stop = True
+            self.control.should_save = False  # the training is done: there is no step to go on with
+        return figures
+
+    def _score_again(self, rescoring: Rescoring) -> float:
+        """Keep the roles as they are now; returns the share of units whose role is another."""
+        assert self._part is not None
+        with self._looking(), self._part.merged():
+            vector = rescoring.vector(self._open_model)
+        self._roles.keep(self.state.global_step, vector)
+        return rescoring.changed(vector)
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """The network ready for inference, and back to training with the same random numbers ahead."""
         network = self._open_model.network
         network.eval()
         try:
             with torch.no_grad(), torch.random.fork_rng():
-                figures = self._evaluation.figures(self._open_model)
+                yield
         finally:
             network.train()
-        self.log(dict(figures))
-        self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
-        if self._evaluation.has_stalled(self.state.log_history):
-            self.control.should_training_stop = True
-            self.control.should_save = False  # the training is done: there is no step to go on with
-        return figures
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """The weights alone: the Trainer would add its arguments as a pickle."""
@@ -149,13 +190,13 @@ class Watcher(TrainerCallback):
         self,
         checkpoints: Checkpoints,
         meter: Meter,
-        evaluation: Evaluation | None,
+        measuring: Measuring,
         cancelled: CancelCheck | None,
         seconds_between_saves: float,
     ) -> None:
         self.checkpoints = checkpoints
         self.was_cancelled = False
-        self._meter, self._evaluation, self._cancelled = meter, evaluation, cancelled
+        self._meter, self._measuring, self._cancelled = meter, measuring, cancelled
         self._pause = seconds_between_saves
         self._next_save = time.monotonic() + seconds_between_saves
 
@@ -164,10 +205,8 @@ class Watcher(TrainerCallback):
     ) -> None:
         """After each optimiser step."""
         self._meter.advance(1)
-        last = state.global_step >= state.max_steps
-        if self._evaluation is not None:
-            control.should_evaluate = last or state.global_step % self._evaluation.every == 0
-        if last:
+        control.should_evaluate = self._measuring.any_due(state)
+        if state.global_step >= state.max_steps:
             return
         if self._cancelled is not None and self._cancelled():
             self.was_cancelled = control.should_training_stop = control.should_save = True

@@ -4,6 +4,7 @@ config.json, model.safetensors, tokenizer files   a model that `load_model` open
 manifest.json    the base model, the set of units, options, prompts, versions, what came of it
 curve.parquet    step, epoch, loss, learning_rate, grad_norm, and the measured figures
 units.parquet    the names of the units that were frozen, or trained alone
+roles-by-step.parquet    where the model was scored again while it was trained (`rescoring.py`)
 """
 
 from __future__ import annotations
@@ -26,12 +27,22 @@ from ssah_core.models.loading import Model
 from ssah_core.prompts.reading import PromptSet
 from ssah_core.storage import new_folder, sha256
 from ssah_core.training.options import Evaluation, TrainingOptions
+from ssah_core.training.rescoring import Rescoring
 from ssah_core.training.unit_sets import UnitSet
 
 FORMAT = 1
 
 # What must be the same for a training to go on from kept work.
-ORIGIN = ("format", "model", "prompts", "options", "frozen", "trained_only", "evaluation")
+ORIGIN = (
+    "format",
+    "model",
+    "prompts",
+    "options",
+    "frozen",
+    "trained_only",
+    "evaluation",
+    "rescoring",
+)
 
 
 def describe(
@@ -41,6 +52,7 @@ def describe(
     freeze: UnitSet | None,
     train_only: UnitSet | None,
     evaluation: Evaluation | None,
+    rescoring: Rescoring | None,
 ) -> dict[str, Any]:
     """What is known of a fine-tuning before it starts: the beginning of its manifest."""
     return {
@@ -64,6 +76,7 @@ def describe(
             "patience": evaluation.patience,
             "watched": evaluation.watched,
         },
+        "rescoring": None if rescoring is None else rescoring.about,
         "device": str(model.device),
         "threads": torch.get_num_threads(),
         "versions": {
@@ -101,17 +114,17 @@ def write_result(
     folder: Path,
     model: Model,
     manifest: dict[str, Any],
-    curve: pd.DataFrame,
+    tables: Mapping[str, bytes],
     chosen: UnitSet | None,
 ) -> None:
     """Write the folder whole or not at all; raises RunError as `new_folder`.
 
-    The manifest gets the SHA-256 of the tables.
+    `tables` are further files by name. The manifest gets the SHA-256 of the tables.
     """
-    files = {"curve.parquet": _parquet(curve)}
+    files = dict(tables)
     if chosen is not None:
         names = [name for name, own in zip(chosen.anatomy.names(), chosen.mask, strict=True) if own]
-        files["units.parquet"] = _parquet(pd.DataFrame({"unit": names}))
+        files["units.parquet"] = parquet(pd.DataFrame({"unit": names}))
     manifest["files"] = {name: sha256(content) for name, content in files.items()}
     files["manifest.json"] = (json.dumps(manifest, indent=1) + "\n").encode()
     with new_folder(folder) as temporary:
@@ -122,7 +135,8 @@ def write_result(
             (temporary / name).write_bytes(content)
 
 
-def _parquet(table: pd.DataFrame) -> bytes:
+def parquet(table: pd.DataFrame) -> bytes:
+    """A table as the content of a parquet file."""
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     return buffer.getvalue()

@@ -32,9 +32,17 @@ from ssah_core.training.adapters import adapted_part, check_peft
 from ssah_core.training.checkpoints import Checkpoints
 from ssah_core.training.examples import Examples, render_set
 from ssah_core.training.freezing import trained_part
-from ssah_core.training.loop import Loop, MakePart, Watcher
+from ssah_core.training.loop import Loop, MakePart, Measuring, Watcher
 from ssah_core.training.options import Evaluation, TrainingOptions
-from ssah_core.training.result import ORIGIN, curve_of, describe, last_figures, write_result
+from ssah_core.training.rescoring import TABLE, Rescoring, RoleLog
+from ssah_core.training.result import (
+    ORIGIN,
+    curve_of,
+    describe,
+    last_figures,
+    parquet,
+    write_result,
+)
 from ssah_core.training.unit_sets import UnitSet
 
 
@@ -56,6 +64,7 @@ def finetune(
     freeze: UnitSet | None = None,
     train_only: UnitSet | None = None,
     evaluation: Evaluation | None = None,
+    rescoring: Rescoring | None = None,
     seconds_between_saves: float = 60.0,
     report: Report | None = None,
     cancelled: CancelCheck | None = None,
@@ -64,13 +73,14 @@ def finetune(
 
     The model itself is left as it is. Besides it, memory holds a float32 copy, its gradients and two
     moments of whatever is trained: 16 bytes a weight; with `train_only` about 4 for each weight of the
-    network and 16 for each trained one. Called again with the same arguments, it goes on.
+    network and 16 for each trained one. Called again with the same arguments, it goes on. With `rescoring`
+    the folder has the roles over the steps, too (`rescoring.read_transfers`).
 
     Raises OptionError (sets or options that cannot be), PromptError (no responses, too long), ModelError
     (a model over several devices, an unknown layout), RunError (a folder that is taken, or another
     training's work), Cancelled.
     """
-    _check(model, folder, freeze, train_only)
+    _check(model, folder, freeze, train_only, rescoring)
     return finetune_in_place(
         copy.deepcopy(model),
         prompts,
@@ -79,6 +89,7 @@ def finetune(
         freeze=freeze,
         train_only=train_only,
         evaluation=evaluation,
+        rescoring=rescoring,
         seconds_between_saves=seconds_between_saves,
         report=report,
         cancelled=cancelled,
@@ -94,6 +105,7 @@ def finetune_in_place(
     freeze: UnitSet | None = None,
     train_only: UnitSet | None = None,
     evaluation: Evaluation | None = None,
+    rescoring: Rescoring | None = None,
     seconds_between_saves: float = 60.0,
     report: Report | None = None,
     cancelled: CancelCheck | None = None,
@@ -103,16 +115,17 @@ def finetune_in_place(
     Its weights are the trained ones afterwards, and something between where this raises.
     """
     folder, options, begun = Path(folder), options or TrainingOptions(), time.monotonic()
-    _check(model, folder, freeze, train_only)
+    _check(model, folder, freeze, train_only, rescoring)
     if options.lora is not None:
         check_peft()
     examples = render_set(model, prompts)
     checkpoints = Checkpoints.beside(folder)
-    manifest = describe(model, prompts, options, freeze, train_only, evaluation)
+    manifest = describe(model, prompts, options, freeze, train_only, evaluation, rescoring)
     checkpoints.claim({key: manifest[key] for key in ORIGIN})
     loaded = {name: weight.dtype for name, weight in model.network.named_parameters()}
     _cast(model, dict.fromkeys(loaded, torch.float32))
-    watched = _Watched(checkpoints, evaluation, seconds_between_saves, report, cancelled)
+    measuring = Measuring(evaluation, rescoring)
+    watched = _Watched(checkpoints, measuring, seconds_between_saves, report, cancelled)
     curve, digest = _train(model, examples, options, freeze, train_only, watched)
     _cast(model, loaded)
     model.network.eval()
@@ -124,7 +137,12 @@ def finetune_in_place(
         "final": {key: value for key, value in last_figures(curve).items() if key != "step"},
         "seconds": round(time.monotonic() - begun, 3),
     }
-    write_result(folder, model, manifest, curve, train_only if freeze is None else freeze)
+    tables = {"curve.parquet": parquet(curve)}
+    if rescoring is not None:
+        vectors = RoleLog(checkpoints.folder).read()
+        manifest["rescoring"] = rescoring.described(vectors)
+        tables[TABLE] = parquet(rescoring.table(vectors))
+    write_result(folder, model, manifest, tables, train_only if freeze is None else freeze)
     checkpoints.remove()
     return Finetuned(folder, manifest, curve)
 
@@ -140,7 +158,7 @@ class _Watched:
     """What goes on around a training."""
 
     checkpoints: Checkpoints
-    evaluation: Evaluation | None
+    measuring: Measuring
     seconds_between_saves: float
     report: Report | None
     cancelled: CancelCheck | None
@@ -183,17 +201,18 @@ def _run(
     """Run the loop from the last checkpoint to its end; returns its log. Raises Cancelled."""
     checkpoint = around.checkpoints.latest()
     done = 0 if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
+    RoleLog(around.checkpoints.folder).forget_after(-1 if checkpoint is None else done)
     meter = resumed_meter(
         "training", done, options.total_steps(len(examples)), "steps", around.report, None
     )
     watcher = Watcher(
         around.checkpoints,
         meter,
-        around.evaluation,
+        around.measuring,
         around.cancelled,
         around.seconds_between_saves,
     )
-    loop = Loop(model, examples, options, part, around.evaluation, watcher, checkpoint)
+    loop = Loop(model, examples, options, part, around.measuring, watcher, checkpoint)
     loop.run()
     if watcher.was_cancelled:
         raise Cancelled(
@@ -204,13 +223,20 @@ def _run(
 
 
 def _check(
-    model: Model, folder: str | Path, freeze: UnitSet | None, train_only: UnitSet | None
+    model: Model,
+    folder: str | Path,
+    freeze: UnitSet | None,
+    train_only: UnitSet | None,
+    rescoring: Rescoring | None,
 ) -> None:
     check_free(folder)
     if freeze is not None and train_only is not None:
         raise OptionError("Units are either frozen or trained alone; give one of the two sets.")
-    for chosen in (freeze, train_only):
-        if chosen is not None and chosen.anatomy != model.anatomy:
+    anatomies = [chosen.anatomy for chosen in (freeze, train_only) if chosen is not None]
+    if rescoring is not None:
+        anatomies.append(rescoring.roles.scores.anatomy)
+    for anatomy in anatomies:
+        if anatomy != model.anatomy:
             raise OptionError(
                 "The units were chosen in a model of another anatomy; choose them from a run of this one."
             )

@@ -7,6 +7,7 @@ from tiny_models import tiny_network, tiny_tokenizer
 
 from ssah_core.cli import main
 from ssah_core.models.loading import load_model
+from ssah_core.training.rescoring import read_transfers
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +65,27 @@ def test_random_units_are_trained_alone_in_place_of_a_role(folder, tmp_path, cap
     assert manifest["trained_only"]["like"]["roles"] == ["RU"]
 
 
+def test_the_roles_over_the_steps_are_kept_without_freezing_anything(folder, tmp_path, capsys):
+    out = tmp_path / "tuned"
+    again = ["--run", str(folder / "run"), "--rescore-every", "1"]
+    assert main(words(folder, out, *again, "--json")) == 0
+    result = json.loads(capsys.readouterr().out)
+    measured = read_transfers(out)
+    assert [step for step, _ in measured] == [0, 1, 2]
+    assert measured[0][1].changed == 0
+    assert result["final"]["roles_changed"] == measured[-1][1].changed > 0
+    assert result["frozen"] is None
+    assert result["trained_only"] is None
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
         (["--freeze", "ESU"], "give the --run of this model"),
-        (["--run", "RUN"], "give --freeze or --train"),
+        (["--run", "RUN"], "give --freeze, --train or --rescore-every"),
+        (["--rescore-every", "2"], "give the --run of this model"),
+        (["--run", "RUN", "--rescore-every", "0"], "Rescoring every 0 steps"),
+        (["--run", "RUN", "--rescore-every", "1", "--random-like-seed", "1"], "and the roles"),
         (["--run", "RUN", "--freeze", "ESU", "--train", "RU"], "frozen or trained alone"),
         (["--run", "RUN", "--freeze", "SU"], "'SU' is not a role"),
         (["--random-like-seed", "1"], "give --run and the roles"),
