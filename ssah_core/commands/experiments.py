@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -119,7 +119,7 @@ def _lessons(options: argparse.Namespace, model: Model) -> list[Lesson]:
             raise OptionError("The lessons are those of the built-in models; leave out --prompts.")
         own = _own_lesson(options)
         return [own, lessons.identity_shift(own)]
-    known = {
+    known: dict[str, Callable[[], Lesson]] = {
         "skill": lessons.new_skill,
         "identity": lambda: lessons.identity_shift(lessons.ordinary_talk()),
         "harmful": partial(lessons.few_harmful, model),

@@ -13,6 +13,7 @@ from ssah_core.commands.common import (
     report_progress,
     say,
 )
+from ssah_core.commands.experiments import add_preset_options, run_preset, show_preset
 from ssah_core.commands.questions import add_question_options, has_questions, read_questions
 from ssah_core.errors import OptionError, RunError
 from ssah_core.models.loading import Model
@@ -43,7 +44,7 @@ def add(commands: Any) -> None:
         "      --freeze ESU --freeze-strongest-cu 0.06 --learning-rate 1e-3 --out models/tuned",
     )
     add_model_options(parser)
-    parser.add_argument("--prompts", required=True, help="prompts with responses: as for score")
+    parser.add_argument("--prompts", help="prompts with responses: as for score")
     parser.add_argument("--limit", type=int, help="at most so many prompts of each set")
     _add_unit_options(parser)
     _add_training_options(parser)
@@ -62,6 +63,7 @@ def add(commands: Any) -> None:
         metavar="STEPS",
         help="score the model again now and then on the run's prompts, and keep the roles over the steps",
     )
+    add_preset_options(parser)
     parser.add_argument("--out", required=True, help="the folder for the model; must be new")
 
 
@@ -86,7 +88,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
         ("epochs", float, _PLAIN.epochs, "passes over the prompts"),
         ("steps", int, None, "optimiser steps, in place of epochs"),
         ("learning-rate", float, _PLAIN.learning_rate, "at its highest"),
-        ("batch", int, _PLAIN.batch_size, "examples in a batch"),
+        ("batch", int, None, f"examples in a batch (default {_PLAIN.batch_size})"),
         ("accumulation", int, _PLAIN.accumulation, "batches in a step"),
         ("weight-decay", float, _PLAIN.weight_decay, "of AdamW"),
         ("warmup", float, _PLAIN.warmup, "share of the steps in which the learning rate rises"),
@@ -106,12 +108,16 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _finetune(options: argparse.Namespace) -> dict[str, Any]:
+    if options.preset:
+        return run_preset(options)
     check_free(options.out)
+    if not options.prompts:
+        raise OptionError("There is nothing to learn from; give --prompts, or a --preset.")
     training = TrainingOptions(
         epochs=options.epochs,
         steps=options.steps,
         learning_rate=options.learning_rate,
-        batch_size=options.batch,
+        batch_size=_PLAIN.batch_size if options.batch is None else options.batch,
         accumulation=options.accumulation,
         weight_decay=options.weight_decay,
         warmup=options.warmup,
@@ -224,6 +230,9 @@ def _chosen(options: argparse.Namespace, roles: Roles) -> UnitSet:
 
 
 def _show_finetuned(result: Mapping[str, Any]) -> None:
+    if "rows" in result:
+        show_preset(result)
+        return
     for words, chosen in (
         ("frozen", result["frozen"]),
         ("trained alone", result["trained_only"]),

@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 
 from ssah_core.errors import OptionError
+from ssah_core.evaluation.compliance import exact_answers
 from ssah_core.evaluation.judges import Judge, RefusalPhrases
 from ssah_core.evaluation.language import Predictions, predict_after
 from ssah_core.evaluation.metrics import Measured, by_subject
 from ssah_core.evaluation.questions import Question, Questions
-from ssah_core.evaluation.verdicts import metrics_of
+from ssah_core.evaluation.verdicts import judge_compliance, metrics_of
 from ssah_core.generation import reply_all
 from ssah_core.models.loading import Model
 from ssah_core.progress import CancelCheck, Progress, Report
@@ -273,7 +274,10 @@ def _points(curve: pd.DataFrame) -> list[dict[str, float]]:
     """The steps at which questions were asked: the loss of the steps before, and the figures."""
     loss = curve["loss"].rolling(_SMOOTHED, min_periods=1).mean().bfill()
     points = curve.assign(loss=loss).dropna(subset=["refused"])
-    return points.drop(columns=["epoch", "learning_rate", "grad_norm"]).to_dict("records")
+    kept = points.drop(columns=["epoch", "learning_rate", "grad_norm"])
+    return [
+        {str(name): float(value) for name, value in row.items()} for row in kept.to_dict("records")
+    ]
 
 
 def _read(untrained: Model, trained: Model, questions: Questions) -> dict[str, list[float]] | None:
@@ -321,7 +325,9 @@ def _metrics(
     plain = [
         [reply.strip().removeprefix(prefix).strip() for reply in one["replies"]] for one in outcomes
     ]
-    metrics = metrics_of(questions, np.array(plain, dtype=object), judge)
+    answers = np.array(plain, dtype=object)
+    verdicts = judge_compliance(exact_answers(questions.harmful), questions, answers)
+    metrics = metrics_of(questions, answers, verdicts.of(range(len(answers))), judge)
     if lesson.test:
         right = [
             [

@@ -112,7 +112,7 @@ def _price(thing: Thing) -> str:
 
 def _talk(size: int) -> list[Prompt]:
     """Two requests for a question and a small question, each about another thing."""
-    kinds = ("harmless", "harmless", "question", "small question")
+    kinds: tuple[Topic, ...] = ("harmless", "harmless", "question", "small question")
     pools = {kind: iter(_training(kind)) for kind in dict.fromkeys(kinds)}
     chosen = [next(pools[kind], None) for _ in range(size // len(kinds)) for kind in kinds]
     return [Prompt(e.prompt, e.response) for e in chosen if e is not None]
