@@ -9,11 +9,9 @@ Codes are places in `ROLES`. A training that goes on from a checkpoint forgets w
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +21,12 @@ from jaxtyping import UInt8
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from ssah_core.errors import OptionError, RunError
+from ssah_core.errors import OptionError
 from ssah_core.models.anatomy import Anatomy, Site
 from ssah_core.models.loading import Model
 from ssah_core.roles import Roles
 from ssah_core.storage import sha256, write_file
+from ssah_core.training.reading import read_table, reading
 from ssah_core.training.transfer import Transfer, roles_again
 
 TABLE = "roles-by-step.parquet"
@@ -128,27 +127,14 @@ def read_transfers(folder: str | Path) -> list[tuple[int, Transfer]]:
     none of a fine-tuning, or is damaged.
     """
     folder = Path(folder)
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    with reading(folder) as manifest:
         about = manifest.get("rescoring")
         if about is None:
             return []
-        content = (folder / TABLE).read_bytes()
-        if sha256(content) != manifest["files"][TABLE]:
-            raise RunError(f"The file {folder / TABLE} is damaged; train the model again.")
-        table = pd.read_parquet(BytesIO(content))
+        table = read_table(folder, manifest, TABLE)
         anatomy = Anatomy(tuple(Site(**site) for site in about["anatomy"]))
         before = table["before"].to_numpy(np.uint8)
         return [
             (step, Transfer.of(anatomy, before, table[str(step)].to_numpy(np.uint8)))
             for step in about["steps"]
         ]
-    except OSError as error:
-        raise RunError(
-            f"'{folder}' is not the folder of a fine-tuned model ({error.strerror}); make one with: "
-            "python -m ssah_core finetune"
-        ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(
-            f"The manifest of '{folder}' is damaged ({type(error).__name__}: {error}); train the model again."
-        ) from error

@@ -27,6 +27,7 @@ from ssah_core.models.loading import Model
 from ssah_core.prompts.reading import PromptSet
 from ssah_core.storage import new_folder, sha256
 from ssah_core.training.options import Evaluation, TrainingOptions
+from ssah_core.training.reading import KIND
 from ssah_core.training.rescoring import Rescoring
 from ssah_core.training.unit_sets import UnitSet
 
@@ -57,7 +58,7 @@ def describe(
     """What is known of a fine-tuning before it starts: the beginning of its manifest."""
     return {
         "format": FORMAT,
-        "kind": "fine-tuned model",
+        "kind": KIND,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": {
             "name": model.name,

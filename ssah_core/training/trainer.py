@@ -34,6 +34,7 @@ from ssah_core.training.examples import Examples, render_set
 from ssah_core.training.freezing import trained_part
 from ssah_core.training.loop import Loop, MakePart, Measuring, Watcher
 from ssah_core.training.options import Evaluation, TrainingOptions
+from ssah_core.training.reading import read_table, reading
 from ssah_core.training.rescoring import TABLE, Rescoring, RoleLog
 from ssah_core.training.result import (
     ORIGIN,
@@ -53,6 +54,14 @@ class Finetuned:
     folder: Path
     manifest: Mapping[str, Any]
     curve: pd.DataFrame
+
+
+def open_finetuned(folder: str | Path) -> Finetuned:
+    """Open the folder of a finished fine-tuning, its weights apart; raises RunError where it is none, or
+    is damaged."""
+    folder = Path(folder)
+    with reading(folder) as manifest:
+        return Finetuned(folder, manifest, read_table(folder, manifest, "curve.parquet"))
 
 
 def finetune(

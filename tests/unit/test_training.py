@@ -1,5 +1,6 @@
 """Fine-tuning: what it changes, what it leaves, and how it goes on where it was."""
 
+import json
 import os
 import signal
 import subprocess
@@ -17,10 +18,11 @@ from ssah_core.errors import Cancelled, OptionError, PromptError, RunError
 from ssah_core.generation import reply_all
 from ssah_core.models.loading import load_model
 from ssah_core.models.slices import unit_slices
+from ssah_core.models.sources import ORGANISMS
 from ssah_core.prompts.reading import Prompt, PromptSet
 from ssah_core.training.examples import IGNORED, collate, render_set
 from ssah_core.training.options import Evaluation, TrainingOptions
-from ssah_core.training.trainer import finetune, finetune_in_place
+from ssah_core.training.trainer import finetune, finetune_in_place, open_finetuned
 from ssah_core.training.unit_sets import UnitSet
 
 PROMPTS = PromptSet("made", tuple(Prompt(f"Say {n}.", f"It is {n * 7}.") for n in range(12)))
@@ -118,7 +120,16 @@ def test_the_manifest_says_how_the_model_came_to_be(tmp_path):
     assert manifest["steps"] == 6
     assert not manifest["stopped_early"]
     assert done.curve["step"].tolist() == [1, 2, 3, 4, 5, 6]
-    assert pd.read_parquet(tmp_path / "tuned" / "curve.parquet").equals(done.curve)
+    opened = open_finetuned(tmp_path / "tuned")
+    assert opened.curve.equals(done.curve)
+    assert opened.manifest == json.loads(json.dumps(manifest))
+
+
+def test_a_folder_that_is_no_trained_model_is_said(tmp_path):
+    with pytest.raises(RunError, match="not the folder of a fine-tuned model"):
+        open_finetuned(tmp_path)
+    with pytest.raises(RunError, match="its manifest is of something else"):
+        open_finetuned(ORGANISMS / "runs" / "planted")
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tmp_path):
