@@ -56,8 +56,8 @@ class UnitSet:
         Raises OptionError for a share outside 0 to 1, or of no unit.
         """
         anatomy = roles.scores.anatomy
-        count = int(share * anatomy.units + 1e-9)
-        if not 0 < share <= 1 or not count:
+        count = int(share * anatomy.units + 1e-9) if 0 < share <= 1 else 0
+        if not count:
             raise OptionError(
                 f"The share of units to train is {share}; give a number above 0, up to 1."
             )
