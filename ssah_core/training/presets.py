@@ -17,9 +17,9 @@ from ssah_core.training.unit_sets import UnitSet
 
 ATTACK, BUDGET = "attack", "budget"
 # Learning rates: of all weights, and in the budget besides of few units and adapters.
-RATES: dict[str, tuple[float, ...]] = {ATTACK: (3e-4,), BUDGET: (2e-4, 5e-3)}
-_STEPS = {ATTACK: 150, BUDGET: 300}
-_BATCH = {ATTACK: 32, BUDGET: 48}
+RATES: dict[str, tuple[float, ...]] = {ATTACK: (3e-4, 1e-3), BUDGET: (2e-4, 5e-3)}
+_EPOCHS = {ATTACK: 8.0, BUDGET: 2.0}
+_BATCH = {ATTACK: 16, BUDGET: 32}
 _STRONGEST_CU = 0.06  # of all units, besides ESU (the paper's setting)
 _BUDGETS = (0.20, 0.08)
 
@@ -29,7 +29,7 @@ def training_options(
 ) -> TrainingOptions:
     """The options of a preset's trainings, chosen for the built-in models; steps and batch may differ."""
     return TrainingOptions(
-        steps=steps or _STEPS[preset], batch_size=batch or _BATCH[preset], warmup=0.1
+        epochs=_EPOCHS[preset], steps=steps, batch_size=batch or _BATCH[preset], warmup=0.1
     )
 
 
