@@ -51,7 +51,7 @@ def draw_stopped(items: list[KeptItem]) -> None:
         with st.container(border=True):
             of = f" of {plain(item.model)}" if item.model else ""
             st.markdown(
-                f"**{plain(item.name)}**: a {item.kind}{of}, {item.size / 1e6:.1f} MB so far"
+                f"**{plain(item.name)}**: a {item.work or item.kind}{of}, {item.size / 1e6:.1f} MB so far"
             )
             if item.again:
                 st.code(item.again, language="bash", wrap_lines=True)
