@@ -38,7 +38,7 @@ def share_path(search: Json) -> go.Figure:
         rows=len(ORDER),
         cols=1,
         shared_xaxes=True,
-        vertical_spacing=0.1,
+        vertical_spacing=0.08,
         subplot_titles=[_title(search, role) for role in ORDER],
     )
     lowest, highest = _range(search)
@@ -54,8 +54,8 @@ def share_path(search: Json) -> go.Figure:
             figure.add_vline(x=100 * kept, line={"color": _GREY, "width": 3}, opacity=0.5, row=row)
     top = highest + level * (_LEVELS + 1)
     figure.update_yaxes(range=[lowest, top], title="loss, points", tickvals=[0, 50, 100])
-    # The first shares that are tried are the highest: the axis holds them and a margin for their marks.
-    figure.update_xaxes(range=[-0.5, 100 * search["highest"] * 1.04])
+    # The highest share is always tried: the words of the limits stand beside it, where no mark can be.
+    figure.update_xaxes(range=[-0.5, 100 * search["highest"] * 1.32])
     figure.update_xaxes(title="share of all units, %", row=len(ORDER))
     figure.update_layout(
         height=_PANEL * len(ORDER) + 80,
@@ -89,7 +89,9 @@ def path_table(search: Json) -> pd.DataFrame:
 def shares_in_words(search: Json) -> str:
     """What a search found, for example "RU none, ESU 15.0%, EUU none"."""
     shares = search["shares"]
-    return ", ".join(f"{role} {f'{shares[role]:.1%}' if shares[role] else 'none'}" for role in ORDER)
+    return ", ".join(
+        f"{role} {f'{shares[role]:.1%}' if shares[role] else 'none'}" for role in ORDER
+    )
 
 
 def _title(search: Json, role: Role) -> str:
@@ -160,10 +162,10 @@ def _number(
 def _draw_limits(figure: go.Figure, criterion: Json, role: Role, row: int) -> None:
     """How much the own attribute must lose, and the other may: RU has no own, so both may lose that."""
     own = _OWN.get(role)
-    for loss in [own] if own else []:
-        _draw_limit(figure, criterion["own_loss"], _COLOURS[loss], "at least", row)
-    other = next(loss for loss in _LOSSES if loss != own) if own else None
-    colour = _GREY if other is None else _COLOURS[other]
+    others = [loss for loss in _LOSSES if loss != own]
+    if own is not None:
+        _draw_limit(figure, criterion["own_loss"], _COLOURS[own], "at least", row)
+    colour = _COLOURS[others[0]] if own is not None else _GREY
     _draw_limit(figure, criterion["other_loss"], colour, "at most", row)
 
 
@@ -171,8 +173,8 @@ def _draw_limit(figure: go.Figure, part: float, colour: str, word: str, row: int
     figure.add_hline(
         y=100 * part,
         line={"color": colour, "dash": "dash", "width": 1.5},
-        annotation={"text": f"{word} {100 * part:g}", "font": {"color": colour}},
-        annotation_position="top left",
+        annotation={"text": f"{word} {100 * part:g}"},
+        annotation_position="top right",
         row=row,
     )
 

@@ -16,6 +16,7 @@ from pages.parts.places import STUDIES, address_of
 from pages.parts.prompt_picker import pick_prompts
 from pages.parts.recipe import show_recipe
 from pages.parts.screen import Screen, active
+from pages.parts.share_result import with_search
 from ssah_core.ablation import FILLS
 from ssah_core.errors import ModelError, SsahError
 from ssah_core.evaluation.plan import Plan
@@ -68,7 +69,7 @@ def draw_form(screen: Screen) -> None:
         return
     if plan is None:
         return
-    run = Run(screen.run.folder, screen.run.manifest, screen.run.scores, now.roles)
+    run = with_search(screen.run, now.roles)
     request = StudyRequest(screen.model.name, name, run, questions, plan)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         started = st.button("Start the study", type="primary", icon=":material/play_arrow:")

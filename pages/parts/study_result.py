@@ -10,7 +10,9 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.errors import plain
-from pages.parts.exports import picture_config
+from pages.parts.exports import offer_downloads, picture_config
+from pages.parts.jobs import jobs
+from pages.parts.kept_changes import draw_stopped, offer_changes, take_said
 from pages.parts.places import STUDIES
 from ssah_core.evaluation.judges import RefusalPhrases
 from ssah_core.evaluation.report import (
@@ -56,8 +58,17 @@ _PAPER = [
 
 
 def pick_study() -> str | None:
-    """Draw the choice of a finished study; the newest first. None where there is none."""
-    names = [item.name for item in list_kept(STUDIES, "study") if item.finished]
+    """Draw the choice of a finished study, the newest first, with ways to rename and to delete it, and
+    what was stopped. None where no study is finished.
+    """
+    items = list_kept(STUDIES, "study")
+    said = take_said()
+    if said:
+        st.success(plain(said))
+    job = jobs().current
+    at_work = None if job is None else job.name
+    draw_stopped([item for item in items if not item.finished and item.name != at_work])
+    names = [item.name for item in items if item.finished]
     if not names:
         return None
     chosen = st.session_state.get("study")
@@ -68,7 +79,9 @@ def pick_study() -> str | None:
                 f"Shown now is {plain(names[0])}."
             )
         st.session_state["study"] = names[0]
-    picked: str = st.selectbox("Finished studies", names, key="study", width=280)
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        picked: str = st.selectbox("Finished studies", names, key="study", width=280)
+        offer_changes("study", picked)
     return picked
 
 
@@ -107,11 +120,11 @@ def draw_result(name: str) -> None:
         )
         st.download_button("Report", kept.report, f"{name}.md", "text/markdown", on_click="ignore")
     if kept.has_curves:
-        _draw_curves(kept)
+        _draw_curves(kept, name)
     _draw_replies(kept)
 
 
-def _draw_curves(kept: KeptStudy) -> None:
+def _draw_curves(kept: KeptStudy, name: str) -> None:
     """What removing more and more of a role does, beside as many random units."""
     st.markdown("**The more units are off**")
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
@@ -132,9 +145,12 @@ def _draw_curves(kept: KeptStudy) -> None:
     figure = share_curves(kept.rows, metric, fill)
     about = f"{metric_name(metric)} against the share of units that are off, by role, with bands"
     st.plotly_chart(figure, config=picture_config(f"study {metric}"), alt=about, key="study curves")
+    table = pd.DataFrame([_line(row) for row in kept.rows if row["fill"] == fill])
+    offer_downloads(
+        figure, f"study {metric}", "All curves", partial(csv_of, table), f"curves of {name}.csv"
+    )
     with st.expander("The figures behind the curves"):
-        lines = [_line(row) for row in kept.rows if row["fill"] == fill]
-        st.dataframe(pd.DataFrame(lines), hide_index=True, alt=f"Table: {about}")
+        st.dataframe(table, hide_index=True, alt=f"Table: {about}")
 
 
 def load_study(name: str) -> KeptStudy:
