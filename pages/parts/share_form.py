@@ -89,9 +89,9 @@ def _draw_form(screen: Screen, now: Active) -> None:
 
 def _plan(now: Active) -> SearchPlan:
     """Draw the criterion and the grain; raises OptionError where they cannot be."""
-    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         own, other, highest, step = (
-            st.number_input(label, low, high, usual, grain, key=key, format="%.1f", width=200, help=why)
+            st.number_input(label, low, high, usual, grain, key=key, format="%.1f", width=195, help=why)
             for label, key, low, high, usual, grain, why in (
                 ("Own loss, points at least", "search_own", 0.1, 100.0, 50.0, 5.0,
                  "What the role's own attribute must lose when it is off."),

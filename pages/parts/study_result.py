@@ -187,11 +187,8 @@ def _line(row: Mapping[str, Any]) -> dict[str, str]:
 def _draw_replies(kept: KeptStudy) -> None:
     """Read single replies: original beside ablated."""
     st.markdown("**Read the replies**")
-    replies = kept.replies
-    choices = replies[replies["control"].isna() & (replies["removed"] != "nothing")]
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        roles = list(dict.fromkeys(choices["removed"]))
-        role = st.selectbox("Switched off", roles, key="study_role", width=160)
+        table = _pick_pairs(kept)
         verdict = st.segmented_control(
             "Show",
             ("all", "refusal broken", "still refused"),
@@ -200,7 +197,6 @@ def _draw_replies(kept: KeptStudy) -> None:
             wrap=True,
         )
         wanted = st.text_input("With these words", key="study_words", width=240).strip().lower()
-    table = _pairs(kept, role)
     if verdict == "refusal broken":
         table = table[table["refused before"] & ~table["refused now"]]
     elif verdict == "still refused":
@@ -211,25 +207,58 @@ def _draw_replies(kept: KeptStudy) -> None:
     st.caption(
         f"{len(table):,} prompts"
         + (f", the first {_MOST_REPLIES:,} shown" if len(table) > _MOST_REPLIES else "")
+        + ". Choose a row to read its replies whole."
     )
-    st.dataframe(
-        table.head(_MOST_REPLIES),
+    shown = table.head(_MOST_REPLIES)
+    event = st.dataframe(
+        shown,
         hide_index=True,
         alt="Replies of the original and the ablated model",
+        key="study replies",
+        on_select="rerun",
+        selection_mode="single-row",
     )
+    for place in event["selection"]["rows"]:
+        if place < len(shown):  # the choice may be of a longer list
+            _read(shown.iloc[place])
     st.download_button(
         "These replies as CSV", partial(csv_of, table), "replies.csv", "text/csv", on_click="ignore"
     )
 
 
-def _pairs(kept: KeptStudy, role: str) -> pd.DataFrame:
-    """The replies without a system prompt, untouched and with the role off at its own share."""
-    replies = kept.replies[~kept.replies["system"]]
+def _pick_pairs(kept: KeptStudy) -> pd.DataFrame:
+    """Draw what was switched off, and how it was asked; the pairs of replies of that."""
+    replies = kept.replies
+    choices = replies[replies["control"].isna() & (replies["removed"] != "nothing")]
+    roles, fills = (list(dict.fromkeys(choices[name])) for name in ("removed", "fill"))
+    role = st.selectbox("Switched off", roles, key="study_role", width=160)
+    fill = fills[0]
+    if len(fills) > 1:
+        fill = st.segmented_control("Fill", fills, default=fill, required=True, key="study_fill")
+    system = False
+    if replies["system"].any():
+        system = st.toggle("Asked with the system prompt", key="study_with_system")
+    return _pairs(kept, role, fill, system=system)
+
+
+def _read(pair: pd.Series) -> None:
+    """One prompt and both replies, whole, as inert text."""
+    st.code(pair["prompt"], language=None, wrap_lines=True)
+    for column, side, refused in zip(
+        st.columns(2), ("original", "ablated"), ("refused before", "refused now"), strict=True
+    ):
+        with column:
+            st.caption(f"{side.capitalize()}: {'refused' if pair[refused] else 'answered'}")
+            st.code(pair[side], language=None, wrap_lines=True)
+
+
+def _pairs(kept: KeptStudy, role: str, fill: str, *, system: bool) -> pd.DataFrame:
+    """The replies, untouched and with the role off at its own share, with a system prompt or without."""
+    replies = kept.replies[kept.replies["system"] == system]
     units = next(row["units"] for row in kept.table if row["removed"] == role)
     before = replies[replies["removed"] == "nothing"]
     ablated = replies[(replies["removed"] == role) & replies["control"].isna()]
-    ablated = ablated[ablated["units"] == units]
-    now = ablated[ablated["fill"] == ablated["fill"].iloc[0]]
+    now = ablated[(ablated["units"] == units) & (ablated["fill"] == fill)]
     judge = RefusalPhrases()
     return pd.DataFrame(
         {
