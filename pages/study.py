@@ -43,6 +43,7 @@ show_screen(
         "perplexity",
         "KL divergence",
         "share",
+        "validation prompts",
         "system prompt",
         "seed",
         "fill",
