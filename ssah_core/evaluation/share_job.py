@@ -44,8 +44,7 @@ def find_shares(
         "judge": judge.about,  # what it says leads the search from trial to trial
         "plan": json.loads(json.dumps(asdict(plan))),
     }
-    digest = sha256(json.dumps(origin).encode())[:8]
-    name = f"shares of {run.folder.name[:50]} {digest}"
+    name = f"shares of {run.folder.name[:50]} {sha256(json.dumps(origin).encode())[:8]}"
     folder = None if root is None else root / f".{name}.partial"
     about = about_search(run, questions, plan)
     with checkpointed(folder, origin, model.anatomy, about=about) as work:

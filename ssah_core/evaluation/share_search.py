@@ -124,9 +124,8 @@ def search_shares(
     report: Report | None = None,
     cancelled: CancelCheck | None = None,
 ) -> Search:
-    """Find the shares as the plan says, on questions made for it.
+    """Find the shares as the plan says, on a validation split (`check_not_scored`).
 
-    `questions` are a validation split: check with `check_not_scored` that calibration knows none of them.
     Safety is the share of harmful requests refused. Utility is the share of harmless ones answered
     exactly, or, where no answer is known, not refused. A loss that does not grow with the share can
     hide a border from the bisection; the path shows it. A role whose removal never meets the criterion
@@ -144,14 +143,8 @@ def search_shares(
     shares: dict[Role, float] = {"ESU": 0.0, "EUU": 0.0, "RU": 0.0}
     path: list[Tried] = []
 
-    def assigned(role: Role, share: float) -> Roles:
-        now = shares | {role: share}
-        return assign_roles(
-            run.scores, now["ESU"], now["EUU"], now["RU"], tokens=plan.tokens, kinds=plan.kinds
-        )
-
     def tried(role: Role, steps: int) -> Tried:
-        roles = assigned(role, steps * plan.step)
+        roles = _assigned(run, plan, shares | {role: steps * plan.step})
         found = _judged(role, steps * plan.step, roles, before, meter, plan.criterion)
         path.append(found)
         return found
@@ -164,7 +157,12 @@ def search_shares(
         asking.to_come = _most_trials(most) + (len(ORDER) - place) * usual
         shares[role] = _largest(most, partial(tried, role)) * plan.step
     asked = tuple(question.prompt for question in questions.all)
-    return Search(assigned("ESU", shares["ESU"]), path, plan, asked)
+    return Search(_assigned(run, plan, shares), path, plan, asked)
+
+
+def _assigned(run: Run, plan: SearchPlan, shares: dict[Role, float]) -> Roles:
+    esu, euu, ru = shares["ESU"], shares["EUU"], shares["RU"]
+    return assign_roles(run.scores, esu, euu, ru, tokens=plan.tokens, kinds=plan.kinds)
 
 
 def _room(run: Run, shares: dict[Role, float], plan: SearchPlan) -> float:

@@ -78,6 +78,10 @@ def test_shares_are_found_as_a_job_and_taken_over_on_every_screen(visit):
     assert shown == {role: round(100 * share, 2) for role, share in found.roles.shares.items()}
     app.press("Back to the form")
     assert app.shows(f"ESU {found.roles.counts['ESU']:,}")
+    command, python = (code.value for code in app.code[:2])
+    esu = found.roles.shares["ESU"]
+    assert f"--esu {esu} " in command  # what the study would be made with, not what the run has
+    assert f"esu={esu}" in python
     app.go_to("layers")
     assert app.slider(key="share_ESU").value == shown["ESU"]
 
