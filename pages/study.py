@@ -3,20 +3,27 @@
 import streamlit as st
 
 from pages.parts.job_view import draw_job
+from pages.parts.jobs import Job
 from pages.parts.screen import Screen, show_screen
+from pages.parts.share_form import FINDING, draw_shares, say_found
 from pages.parts.study_form import draw_form, open_when_done
 from pages.parts.study_result import draw_result, pick_study
 
 
 def draw(screen: Screen) -> None:
     """Draw the job if there is one, else the form; below, the study that was chosen."""
-    if not draw_job(open_when_done):
+    if not draw_job(_draw_done):
         draw_form(screen)
+    draw_shares(screen)
     name = pick_study()
     if name is None:
         st.caption("No study has been made yet.")
     else:
         draw_result(name)
+
+
+def _draw_done(job: Job) -> None:
+    (say_found if job.about == FINDING else open_when_done)(job)
 
 
 show_screen(
@@ -36,6 +43,7 @@ show_screen(
         "perplexity",
         "KL divergence",
         "share",
+        "validation prompts",
         "system prompt",
         "seed",
         "fill",

@@ -86,11 +86,13 @@ def reply_all(
     ablation: Ablation | None = None,
     *,
     max_new_tokens: int = 256,
+    kept: Kept[Mapping[int, str]] | None = None,
     report: Report | None = None,
     cancelled: CancelCheck | None = None,
 ) -> list[str]:
     """One greedy reply to each of many chats under one ablation, in order, batched by length.
 
+    `kept` are replies, by their place, that an earlier call with the same arguments has written.
     Raises as `generate`, and Cancelled when asked to stop.
     """
     scale = compile_rows(model, [ablation])
@@ -99,6 +101,7 @@ def reply_all(
         chats,
         max_new_tokens=max_new_tokens,
         scale_of=lambda _: scale,
+        kept=kept,
         report=report,
         cancelled=cancelled,
     )

@@ -31,7 +31,8 @@ class KeptItem:
     """One run or study, or work that was stopped before its end.
 
     `seconds` is how long it took (None: it does not say), `size` its bytes on disk. Of stopped work,
-    `created` is when it was last saved, and `again` the commands that go on with it, where it says.
+    `created` is when it was last saved, `again` the commands that go on with it, where it says, and
+    `work` what was being done where it makes no run or study.
     """
 
     name: str
@@ -42,6 +43,7 @@ class KeptItem:
     seconds: float | None
     size: int
     again: str = ""
+    work: str = ""
 
     @property
     def shipped(self) -> bool:
@@ -171,6 +173,7 @@ def _stopped(folder: Path, kind: Kind) -> KeptItem | None:
             seconds=None,
             size=_size(folder),
             again=commands_of(about, found[1]) if about else "",
+            work="search for shares" if "search of" in about else "",
         )
     except (OSError, KeyError, TypeError, RunError):
         return None

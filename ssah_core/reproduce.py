@@ -1,4 +1,4 @@
-"""The commands and the Python that made a run or a study, read from its manifest.
+"""The commands and the Python that made a run, a study or a search, read from its manifest.
 
 Manifests of earlier versions, which say less, are read too; what they leave open is said in a comment.
 Everything from a manifest is quoted: it may come from anybody's archive.
@@ -21,14 +21,17 @@ Json = Mapping[str, Any]
 
 _SHIPPED = ("assets", "organism", "runs")
 _QUESTIONS = ("harmful", "harmless", "look_alikes")
+_UNKNOWN: Json = {"harmful": "FILE", "harmless": "FILE"}
 
 
 def commands_of(manifest: Json, name: str) -> str:
-    """The command lines that make this run or study again, one after the other.
+    """The command lines that make this run, study or search again, one after the other.
 
     `name` is the run's or study's own. Raises RunError where the manifest does not say enough.
     """
     try:
+        if "search of" in manifest:
+            return _search_line(manifest)
         lines = _study_lines(manifest, name) if _is_study(manifest) else _run_lines(manifest, name)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _incomplete(name) from error
@@ -36,8 +39,10 @@ def commands_of(manifest: Json, name: str) -> str:
 
 
 def python_of(manifest: Json, name: str) -> str:
-    """The Python that makes this run or study again; arguments and errors as `commands_of`."""
+    """The Python that makes this run, study or search again; arguments and errors as `commands_of`."""
     try:
+        if "search of" in manifest:
+            return "\n".join(_search_python(manifest))
         lines = (
             _study_python(manifest, name) if _is_study(manifest) else _run_python(manifest, name)
         )
@@ -111,7 +116,7 @@ def _study_lines(manifest: Json, name: str) -> list[str]:
     sources = _sources(manifest)
     if not sources and not _is_organism(manifest):
         lines.append("# Its prompt files were not noted: put their names in place of FILE.")
-        sources = {"harmful": "FILE", "harmless": "FILE"}
+        sources = _UNKNOWN
     given: list[tuple[str, Any]] = [("run", run)]
     given += [(kind.replace("_", "-"), source) for kind, source in sources.items()]
     given += [
@@ -130,16 +135,7 @@ def _study_lines(manifest: Json, name: str) -> list[str]:
 
 def _study_python(manifest: Json, name: str) -> list[str]:
     run, plan, sources = _run_name(manifest["run"]), _plan(manifest), _sources(manifest)
-    if not sources and _is_organism(manifest):
-        asks, questions = "organism_questions", "organism_questions()"
-    else:
-        sources = sources or {"harmful": "FILE", "harmless": "FILE"}
-        limit = _most_asked(manifest)
-        loaded = [
-            f"{kind}={_call('load_prompts', source, limit=limit)}"
-            for kind, source in sources.items()
-        ]
-        asks, questions = "file_questions", f"file_questions({', '.join(loaded)})"
+    asks, questions = _asked(manifest, sources, "organism_questions", limit=_most_asked(manifest))
     planned = ", ".join(
         f"{key}={tuple(value) if isinstance(value, list) else value!r}"
         for key, value in plan.items()
@@ -165,6 +161,48 @@ def _study_python(manifest: Json, name: str) -> list[str]:
         f"run_study({_folder('studies', name)!r}, model, run, questions, plan"
         + (", compliance=judge)" if judge else ")"),
     ]
+
+
+def _search_line(manifest: Json) -> str:
+    plan = manifest["plan"]
+    sources = manifest["sources"] or ({} if _is_organism(manifest) else _UNKNOWN)
+    given: list[tuple[str, Any]] = [
+        ("run", _run_name(manifest["search of"])),
+        *((kind.replace("_", "-"), source) for kind, source in sources.items()),
+        *((key.replace("_", "-"), f"{100 * part:g}") for key, part in plan["criterion"].items()),
+        *((key, plan[key]) for key in ("highest", "step", "tokens", "kinds")),
+        ("max-new-tokens", plan["reply_tokens"]),
+    ]
+    return _line("shares", given)
+
+
+def _search_python(manifest: Json) -> list[str]:
+    run = _run_name(manifest["search of"])
+    asks, questions = _asked(manifest, manifest["sources"], "organism_validation")
+    limits = ", ".join(f"{k}={v!r}" for k, v in manifest["plan"]["criterion"].items())
+    plan = ", ".join(f"{k}={v!r}" for k, v in manifest["plan"].items() if k != "criterion")
+    return [
+        "from ssah_core import *",
+        f"from ssah_core.evaluation.questions import {asks}",
+        "from ssah_core.evaluation.share_search import Criterion, SearchPlan, search_shares",
+        "",
+        f"run = open_run({run!r})",
+        _load_model(manifest["model"]),
+        f"plan = SearchPlan(Criterion({limits}), {plan})",
+        f"found = search_shares(model, run, {questions}, plan)",
+        "print(found.roles.shares)",
+    ]
+
+
+def _asked(manifest: Json, sources: Json, of_organism: str, **options: Any) -> tuple[str, str]:
+    """The function that gives the questions, and its call."""
+    if not sources and _is_organism(manifest):
+        return of_organism, f"{of_organism}()"
+    loaded = [
+        f"{kind}={_call('load_prompts', source, **options)}"
+        for kind, source in (sources or _UNKNOWN).items()
+    ]
+    return "file_questions", f"file_questions({', '.join(loaded)})"
 
 
 def _assigned(scores: str, roles: Json) -> str:

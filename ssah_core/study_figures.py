@@ -45,7 +45,7 @@ def share_curves(rows: Sequence[Row], metric: str, fill: str) -> go.Figure:
                 _draw_curve(
                     figure, [untouched, *points], metric, colour, line, _NAMES[control], column
                 )
-        figure.update_xaxes(title="units off, % of all", rangemode="tozero", row=1, col=column)
+        figure.update_xaxes(title="units off, %", rangemode="tozero", row=1, col=column)
     unit = "" if metric in PLAIN_METRICS else ", %"
     figure.update_yaxes(title=metric_name(metric) + unit, rangemode="tozero", row=1, col=1)
     figure.update_layout(
@@ -74,6 +74,7 @@ def _draw_curve(
     figure.add_scatter(
         x=[*shares, *reversed(shares)],
         y=[*high, *reversed(low)],
+        mode="lines",
         fill="toself",
         fillcolor=colour,
         opacity=0.15,

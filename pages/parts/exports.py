@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
 
-from ssah_core.roles import Roles
-from ssah_core.stability import Stability
-from ssah_core.tables import csv_of, unit_table
-
 _FORMAT = "picture_format"
 
 
 def offer_downloads(
-    roles: Roles, figure: go.Figure, name: str, stability: Stability | None = None
+    figure: go.Figure, name: str, table: str, make_table: Callable[[], bytes], file: str
 ) -> None:
-    """Draw the downloads; files are made when they are asked for."""
-    with st.popover("Download", icon=":material/download:", type="tertiary"):
+    """Draw the downloads of a chart, called `name`, and of the table behind it as CSV.
+
+    `table` is what the table is called, `file` its file; files are made when they are asked for.
+    """
+    with st.popover(
+        "Download", icon=":material/download:", type="tertiary", key=f"downloads of {name}"
+    ):
         st.download_button(
-            "All units as CSV",
-            partial(_csv, roles, stability),
-            file_name="units.csv",
-            mime="text/csv",
-            on_click="ignore",
+            f"{table} as CSV", make_table, file_name=file, mime="text/csv", on_click="ignore"
         )
         st.download_button(
             "This chart as HTML",
@@ -34,12 +32,16 @@ def offer_downloads(
             mime="text/html",
             on_click="ignore",
         )
+        # One choice for all charts; each has a widget of its own for it.
+        key = f"{_FORMAT} of {name}"
+        st.session_state[key] = st.session_state.get(_FORMAT, "PNG")
         st.segmented_control(
             "The camera above the chart saves",
             ("PNG", "SVG"),
-            key=_FORMAT,
-            default="PNG",
+            key=key,
             required=True,
+            on_change=_take_format,
+            args=(key,),
         )
 
 
@@ -50,8 +52,8 @@ def picture_config(name: str) -> dict[str, Any]:
     return {"toImageButtonOptions": picture, "displaylogo": False}
 
 
-def _csv(roles: Roles, stability: Stability | None) -> bytes:
-    return csv_of(unit_table(roles, None if stability is None else stability.sure))
+def _take_format(key: str) -> None:
+    st.session_state[_FORMAT] = st.session_state[key]
 
 
 def _html(figure: go.Figure) -> bytes:

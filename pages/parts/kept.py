@@ -54,7 +54,7 @@ def draw_kept(screen: Screen) -> None:
 def _line(item: KeptItem) -> dict[str, str]:
     return {
         "name": item.name,
-        "kind": item.kind if item.finished else f"{item.kind}, stopped: can go on",
+        "kind": item.kind if item.finished else f"{item.work or item.kind}, stopped: can go on",
         "model": item.model,
         "made": item.created.replace("T", " ")[:16],
         "took": "" if item.seconds is None else f"{item.seconds:,.0f} s",

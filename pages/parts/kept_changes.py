@@ -10,7 +10,7 @@ import streamlit as st
 from pages.parts.errors import plain, show_error
 from pages.parts.jobs import jobs
 from pages.parts.places import BUILT_IN, RUNS, STUDIES
-from pages.parts.settings import FIRST
+from pages.parts.settings import FIRST, KEPT_KINDS
 from ssah_core.archives import MOST_BYTES, unpack
 from ssah_core.errors import RunError, SsahError
 from ssah_core.keeping import KeptItem, Kind, delete, rename
@@ -51,7 +51,7 @@ def draw_stopped(items: list[KeptItem]) -> None:
         with st.container(border=True):
             of = f" of {plain(item.model)}" if item.model else ""
             st.markdown(
-                f"**{plain(item.name)}**: a {item.kind}{of}, {item.size / 1e6:.1f} MB so far"
+                f"**{plain(item.name)}**: a {item.work or item.kind}{of}, {item.size / 1e6:.1f} MB so far"
             )
             if item.again:
                 st.code(item.again, language="bash", wrap_lines=True)
@@ -102,7 +102,8 @@ def _rename(kind: Kind, name: str, new: str) -> None:
         show_error(error)
         return
     st.session_state[_SAID] = f"'{name}' is called '{new}' now."
-    st.session_state["kept_name"] = new
+    if _is_shown(kind, name):
+        st.session_state["kept_name"] = new
     if st.session_state.get(kind) == name:  # what the other screens show
         st.session_state[kind] = new
 
@@ -118,6 +119,14 @@ def _delete(kind: Kind, name: str, finished: bool) -> None:
         return
     st.session_state[_SAID] = f"'{name}' is deleted."
     if finished:
-        st.session_state["kept_name"] = FIRST
+        if _is_shown(kind, name):
+            st.session_state["kept_name"] = FIRST
         if st.session_state.get(kind) == name:
             del st.session_state[kind]
+
+
+def _is_shown(kind: Kind, name: str) -> bool:
+    """Whether the Runs screen shows it, from where it may be changed or not."""
+    shown = KEPT_KINDS[0] if kind == "run" else KEPT_KINDS[1]
+    state = st.session_state
+    return (state.get("kept_kind"), state.get("kept_name")) == (shown, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -31,6 +32,8 @@ from ssah_core.figures import (
 )
 from ssah_core.models.anatomy import Kind, Site
 from ssah_core.roles import Roles
+from ssah_core.stability import Stability
+from ssah_core.tables import csv_of, unit_table
 
 _KIND_NAMES = {"mlp": "MLP channels", "attn": "Attention heads"}
 _ABOUT: dict[str, str] = {
@@ -107,7 +110,13 @@ def draw_one_run(screen: Screen, view: LayerView) -> None:
     st.caption(_ABOUT[view.view])
     _draw_chart(now, view, figure)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        offer_downloads(now.roles, figure, f"{view.view} {view.kind}".lower(), stability)
+        offer_downloads(
+            figure,
+            f"{view.view} {view.kind}".lower(),
+            "All units",
+            partial(_units_csv, now.roles, stability),
+            "units.csv",
+        )
         show_recipe(*roles_recipe(screen.run_name, screen.run, now.choice))
         with st.popover(
             "What is switched off", icon=":material/power_settings_new:", type="tertiary"
@@ -224,3 +233,7 @@ def _draw_table(roles: Roles, view: LayerView) -> None:
             hide_index=True,
             alt="Counts of the roles by layer",
         )
+
+
+def _units_csv(roles: Roles, stability: Stability | None) -> bytes:
+    return csv_of(unit_table(roles, None if stability is None else stability.sure))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import streamlit as st
@@ -16,6 +16,7 @@ from pages.parts.places import STUDIES, address_of
 from pages.parts.prompt_picker import pick_prompts
 from pages.parts.recipe import show_recipe
 from pages.parts.screen import Screen, active
+from pages.parts.share_result import with_search
 from ssah_core.ablation import FILLS
 from ssah_core.errors import ModelError, SsahError
 from ssah_core.evaluation.plan import Plan
@@ -26,6 +27,7 @@ from ssah_core.evaluation.questions import (
     organism_questions,
 )
 from ssah_core.evaluation.study_folder import run_study
+from ssah_core.reproduce import commands_of, python_of
 from ssah_core.run_list import run_folder
 from ssah_core.runs import Run
 from ssah_core.storage import check_free
@@ -68,7 +70,7 @@ def draw_form(screen: Screen) -> None:
         return
     if plan is None:
         return
-    run = Run(screen.run.folder, screen.run.manifest, screen.run.scores, now.roles)
+    run = with_search(screen.run, now.roles)
     request = StudyRequest(screen.model.name, name, run, questions, plan)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         started = st.button("Start the study", type="primary", icon=":material/play_arrow:")
@@ -180,25 +182,24 @@ def _free_name() -> str:
 
 
 def _recipe(screen: Screen, request: StudyRequest) -> tuple[str, str]:
-    plan = request.plan
-    files = "" if screen.model.built_in else " --harmful FILE --harmless FILE"
-    shares = f" --shares {','.join(f'{share:g}' for share in plan.shares)}" if plan.shares else ""
-    system = f" --system {shlex.quote(plan.system)}" if plan.system else ""
-    command = (
-        f"python -m ssah_core study --run {screen.run_name!r}{files} --controls {plan.controls} "
-        f"--fills {','.join(plan.fills)}{shares}{system} --out {f'studies/{request.name}'!r}"
-    )
-    given = [f"controls={plan.controls}", f"fills={plan.fills!r}"]
-    given += [f"shares={plan.shares!r}"] if plan.shares else []
-    given += [f"system={plan.system!r}"] if plan.system else []
-    python = (
-        "from ssah_core import *\n"
-        "from ssah_core.evaluation.plan import Plan\n"
-        "from ssah_core.evaluation.questions import organism_questions\n"
-        "from ssah_core.evaluation.study_folder import run_study\n\n"
-        f"run = open_run({screen.run_name!r})\n"
-        f"model = load_model({screen.model.address!r})\n"
-        f"plan = Plan({', '.join(given)})\n"
-        f"rows = run_study({f'studies/{request.name}'!r}, model, run, organism_questions(), plan)"
-    )
-    return command, python
+    """The command and the Python of a manifest that says as much as is known before the start."""
+    run, questions = request.run, request.questions
+    assert run.roles is not None
+    model = {"device": screen.model.device, "dtype": screen.model.dtype}
+    about = {
+        "run": str(run.folder),
+        "model": {**run.manifest["model"], **model},
+        "roles": {
+            "shares": run.roles.shares,
+            "tokens": run.roles.tokens,
+            "kinds": run.roles.kinds,
+        },
+        "questions": {
+            "sources": dict(questions.sources),
+            "harmful": len(questions.harmful),
+            "harmless": len(questions.harmless),
+            "look_alikes": len(questions.look_alikes),
+        },
+        "plan": json.loads(json.dumps(asdict(request.plan))),
+    }
+    return commands_of(about, request.name), python_of(about, request.name)

@@ -10,7 +10,9 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.errors import plain
-from pages.parts.exports import picture_config
+from pages.parts.exports import offer_downloads, picture_config
+from pages.parts.jobs import jobs
+from pages.parts.kept_changes import draw_stopped, offer_changes, take_said
 from pages.parts.places import STUDIES
 from ssah_core.evaluation.judges import RefusalPhrases
 from ssah_core.evaluation.report import (
@@ -56,8 +58,17 @@ _PAPER = [
 
 
 def pick_study() -> str | None:
-    """Draw the choice of a finished study; the newest first. None where there is none."""
-    names = [item.name for item in list_kept(STUDIES, "study") if item.finished]
+    """Draw the choice of a finished study, the newest first, with ways to rename and to delete it, and
+    what was stopped. None where no study is finished.
+    """
+    items = list_kept(STUDIES, "study")
+    said = take_said()
+    if said:
+        st.success(plain(said))
+    job = jobs().current
+    at_work = None if job is None else job.name
+    draw_stopped([item for item in items if not item.finished and item.name != at_work])
+    names = [item.name for item in items if item.finished]
     if not names:
         return None
     chosen = st.session_state.get("study")
@@ -68,7 +79,9 @@ def pick_study() -> str | None:
                 f"Shown now is {plain(names[0])}."
             )
         st.session_state["study"] = names[0]
-    picked: str = st.selectbox("Finished studies", names, key="study", width=280)
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        picked: str = st.selectbox("Finished studies", names, key="study", width=280)
+        offer_changes("study", picked)
     return picked
 
 
@@ -107,11 +120,11 @@ def draw_result(name: str) -> None:
         )
         st.download_button("Report", kept.report, f"{name}.md", "text/markdown", on_click="ignore")
     if kept.has_curves:
-        _draw_curves(kept)
+        _draw_curves(kept, name)
     _draw_replies(kept)
 
 
-def _draw_curves(kept: KeptStudy) -> None:
+def _draw_curves(kept: KeptStudy, name: str) -> None:
     """What removing more and more of a role does, beside as many random units."""
     st.markdown("**The more units are off**")
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
@@ -132,9 +145,12 @@ def _draw_curves(kept: KeptStudy) -> None:
     figure = share_curves(kept.rows, metric, fill)
     about = f"{metric_name(metric)} against the share of units that are off, by role, with bands"
     st.plotly_chart(figure, config=picture_config(f"study {metric}"), alt=about, key="study curves")
+    table = pd.DataFrame([_line(row) for row in kept.rows if row["fill"] == fill])
+    offer_downloads(
+        figure, f"study {metric}", "All curves", partial(csv_of, table), f"curves of {name}.csv"
+    )
     with st.expander("The figures behind the curves"):
-        lines = [_line(row) for row in kept.rows if row["fill"] == fill]
-        st.dataframe(pd.DataFrame(lines), hide_index=True, alt=f"Table: {about}")
+        st.dataframe(table, hide_index=True, alt=f"Table: {about}")
 
 
 def load_study(name: str) -> KeptStudy:
@@ -171,11 +187,8 @@ def _line(row: Mapping[str, Any]) -> dict[str, str]:
 def _draw_replies(kept: KeptStudy) -> None:
     """Read single replies: original beside ablated."""
     st.markdown("**Read the replies**")
-    replies = kept.replies
-    choices = replies[replies["control"].isna() & (replies["removed"] != "nothing")]
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        roles = list(dict.fromkeys(choices["removed"]))
-        role = st.selectbox("Switched off", roles, key="study_role", width=160)
+        table = _pick_pairs(kept)
         verdict = st.segmented_control(
             "Show",
             ("all", "refusal broken", "still refused"),
@@ -184,7 +197,6 @@ def _draw_replies(kept: KeptStudy) -> None:
             wrap=True,
         )
         wanted = st.text_input("With these words", key="study_words", width=240).strip().lower()
-    table = _pairs(kept, role)
     if verdict == "refusal broken":
         table = table[table["refused before"] & ~table["refused now"]]
     elif verdict == "still refused":
@@ -195,25 +207,58 @@ def _draw_replies(kept: KeptStudy) -> None:
     st.caption(
         f"{len(table):,} prompts"
         + (f", the first {_MOST_REPLIES:,} shown" if len(table) > _MOST_REPLIES else "")
+        + ". Choose a row to read its replies whole."
     )
-    st.dataframe(
-        table.head(_MOST_REPLIES),
+    shown = table.head(_MOST_REPLIES)
+    event = st.dataframe(
+        shown,
         hide_index=True,
         alt="Replies of the original and the ablated model",
+        key="study replies",
+        on_select="rerun",
+        selection_mode="single-row",
     )
+    for place in event["selection"]["rows"]:
+        if place < len(shown):  # the choice may be of a longer list
+            _read(shown.iloc[place])
     st.download_button(
         "These replies as CSV", partial(csv_of, table), "replies.csv", "text/csv", on_click="ignore"
     )
 
 
-def _pairs(kept: KeptStudy, role: str) -> pd.DataFrame:
-    """The replies without a system prompt, untouched and with the role off at its own share."""
-    replies = kept.replies[~kept.replies["system"]]
+def _pick_pairs(kept: KeptStudy) -> pd.DataFrame:
+    """Draw what was switched off, and how it was asked; the pairs of replies of that."""
+    replies = kept.replies
+    choices = replies[replies["control"].isna() & (replies["removed"] != "nothing")]
+    roles, fills = (list(dict.fromkeys(choices[name])) for name in ("removed", "fill"))
+    role = st.selectbox("Switched off", roles, key="study_role", width=160)
+    fill = fills[0]
+    if len(fills) > 1:
+        fill = st.segmented_control("Fill", fills, default=fill, required=True, key="study_fill")
+    system = False
+    if replies["system"].any():
+        system = st.toggle("Asked with the system prompt", key="study_with_system")
+    return _pairs(kept, role, fill, system=system)
+
+
+def _read(pair: pd.Series) -> None:
+    """One prompt and both replies, whole, as inert text."""
+    st.code(pair["prompt"], language=None, wrap_lines=True)
+    for column, side, refused in zip(
+        st.columns(2), ("original", "ablated"), ("refused before", "refused now"), strict=True
+    ):
+        with column:
+            st.caption(f"{side.capitalize()}: {'refused' if pair[refused] else 'answered'}")
+            st.code(pair[side], language=None, wrap_lines=True)
+
+
+def _pairs(kept: KeptStudy, role: str, fill: str, *, system: bool) -> pd.DataFrame:
+    """The replies, untouched and with the role off at its own share, with a system prompt or without."""
+    replies = kept.replies[kept.replies["system"] == system]
     units = next(row["units"] for row in kept.table if row["removed"] == role)
     before = replies[replies["removed"] == "nothing"]
     ablated = replies[(replies["removed"] == role) & replies["control"].isna()]
-    ablated = ablated[ablated["units"] == units]
-    now = ablated[ablated["fill"] == ablated["fill"].iloc[0]]
+    now = ablated[(ablated["units"] == units) & (ablated["fill"] == fill)]
     judge = RefusalPhrases()
     return pd.DataFrame(
         {

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ssah_core.commands.common import add_command, add_run_options, load, report_progress, say
 from ssah_core.commands.questions import read_questions
 from ssah_core.commands.study import add_limited_questions
-from ssah_core.evaluation.questions import check_no_leak, organism_validation
-from ssah_core.evaluation.share_search import Criterion, search_shares
-from ssah_core.models.sources import ORGANISM_PREFIX
+from ssah_core.evaluation.questions import check_not_scored, organism_validation
+from ssah_core.evaluation.share_job import find_shares, is_shipped
+from ssah_core.evaluation.share_search import Criterion, SearchPlan
 from ssah_core.roles import DEFAULT_KINDS, DEFAULT_TOKENS, check_kinds
 from ssah_core.runs import open_run, save_roles
 from ssah_core.scoring.scores import check_tokens
@@ -26,7 +27,7 @@ def add(commands: Any) -> None:
         _shares,
         _show_shares,
         "Find each role's largest share whose removal hurts its own attribute while the other stays, "
-        "and save the roles in the run.",
+        "and save the roles in the run; called again, it goes on.",
         "shares --run runs/planted",
     )
     add_run_options(parser, "a run folder")
@@ -48,23 +49,21 @@ def _shares(options: argparse.Namespace) -> dict[str, Any]:
     run = open_run(options.run)
     options.model = options.model or run.scores.model
     questions = read_questions(options, organism_validation)
-    check_no_leak(questions, run)
-    model = load(options)
-    start = time.monotonic()
-    found = search_shares(
-        model,
-        run,
-        questions,
-        criterion=Criterion(options.own_loss / 100, options.other_loss / 100),
+    check_not_scored(questions, run)
+    plan = SearchPlan(
+        Criterion(options.own_loss / 100, options.other_loss / 100),
         highest=options.highest,
         step=options.step,
         tokens=check_tokens(options.tokens),
         kinds=check_kinds(options.kinds),
         reply_tokens=options.max_new_tokens,
-        report=report_progress(model.notices),
     )
+    model = load(options)
+    start = time.monotonic()
+    root = Path("runs") if is_shipped(run) else run.folder.absolute().parent
+    found = find_shares(root, model, run, questions, plan, report=report_progress(model.notices))
     kept = found.as_json()
-    if options.run.startswith(ORGANISM_PREFIX):
+    if is_shipped(run):
         say(
             "The built-in run stays as it is; score the model into a run of your own to keep roles."
         )

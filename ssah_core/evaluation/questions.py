@@ -78,14 +78,22 @@ def file_questions(
 
 def check_no_leak(questions: Questions, run: Run) -> None:
     """Raise PromptError where a question is among those that a run's units or shares were found on."""
+    check_not_scored(questions, run)
+    known = set(run.manifest.get("search", {}).get("prompts", ()))
+    _check_apart(questions, lambda prompt: prompt_hash(prompt) in known, "the shares were found on")
+
+
+def check_not_scored(questions: Questions, run: Run) -> None:
+    """Raise PromptError where a question is among those that a run's units were scored on.
+
+    Enough for a search of shares: it may ask again what an earlier one asked.
+    """
     scored = {
         _plain(prompt.text)
         for prompts in (run.scores.safety_prompts, run.scores.utility_prompts)
         for prompt in prompts.prompts
     }
     _check_apart(questions, lambda prompt: _plain(prompt) in scored, "the units were scored on")
-    known = set(run.manifest.get("search", {}).get("prompts", ()))
-    _check_apart(questions, lambda prompt: prompt_hash(prompt) in known, "the shares were found on")
 
 
 def prompt_hash(prompt: str) -> str:

@@ -3,12 +3,14 @@
 The paper starts high and goes down, and keeps the largest set whose removal hurts its own attribute
 while the other stays. Here the border is found by bisection, the criterion is explicit, and every
 share that was tried is kept. RU is found first, then ESU, then EUU, each beside those found before.
+The same questions lead to the same trials in the same order, so a search that was stopped can go on from
+the replies that it has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -19,12 +21,13 @@ from ssah_core.errors import OptionError, PromptError
 from ssah_core.evaluation.judges import Judge, RefusalPhrases
 from ssah_core.evaluation.metrics import Measured, by_subject
 from ssah_core.evaluation.questions import Question, Questions, prompt_hash
-from ssah_core.generation import reply_all
+from ssah_core.evaluation.trials import Asking, KeptTrials
 from ssah_core.models.anatomy import Kinds
 from ssah_core.models.loading import Model
 from ssah_core.progress import CancelCheck, Report
 from ssah_core.roles import DEFAULT_KINDS, DEFAULT_TOKENS, Role, Roles, assign_roles
 from ssah_core.runs import Run
+from ssah_core.scoring.resuming import Kept
 from ssah_core.scoring.scores import Tokens
 
 ORDER: tuple[Role, ...] = ("RU", "ESU", "EUU")
@@ -46,6 +49,28 @@ class Criterion:
             raise OptionError(
                 f"The losses {self.own_loss:g} and {self.other_loss:g} cannot be; give parts of 1, such "
                 "as 0.5 for the own attribute and 0.03 for the other."
+            )
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """How shares are looked for: by which criterion, from `highest` down in multiples of `step`.
+
+    `tokens` and `kinds` are those of the roles; replies end after `reply_tokens` tokens at most.
+    """
+
+    criterion: Criterion = field(default_factory=Criterion)
+    highest: float = 0.3
+    step: float = 0.005
+    tokens: Tokens = DEFAULT_TOKENS
+    kinds: Kinds = DEFAULT_KINDS
+    reply_tokens: int = 48
+
+    def __post_init__(self) -> None:
+        if not 0 < self.step <= self.highest <= 0.5:
+            raise OptionError(
+                f"Shares from {self.highest:g} down by {self.step:g} cannot be tried; give "
+                "0 < step <= highest <= 0.5."
             )
 
 
@@ -73,17 +98,15 @@ class Search:
 
     roles: Roles
     path: list[Tried]
-    criterion: Criterion
-    highest: float
-    step: float
+    plan: SearchPlan
     prompts: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """The search as it is kept in a run's manifest; the validation prompts by their hashes."""
         return {
-            "criterion": asdict(self.criterion),
-            "highest": self.highest,
-            "step": self.step,
+            "criterion": asdict(self.plan.criterion),
+            "highest": self.plan.highest,
+            "step": self.plan.step,
             "shares": self.roles.shares,
             "path": [tried.as_json() for tried in self.path],
             "prompts": [prompt_hash(prompt) for prompt in self.prompts],
@@ -94,69 +117,58 @@ def search_shares(
     model: Model,
     run: Run,
     questions: Questions,
+    plan: SearchPlan | None = None,
     *,
-    criterion: Criterion | None = None,
-    highest: float = 0.3,
-    step: float = 0.005,
-    tokens: Tokens = DEFAULT_TOKENS,
-    kinds: Kinds = DEFAULT_KINDS,
-    reply_tokens: int = 48,
     judge: Judge | None = None,
+    kept: KeptTrials | None = None,
     report: Report | None = None,
     cancelled: CancelCheck | None = None,
 ) -> Search:
-    """Find the shares, from `highest` down in multiples of `step`, on questions made for it.
+    """Find the shares as the plan says, on a validation split (`check_not_scored`).
 
-    `questions` are a validation split: check with `check_no_leak` that calibration knows none of them.
     Safety is the share of harmful requests refused. Utility is the share of harmless ones answered
     exactly, or, where no answer is known, not refused. A loss that does not grow with the share can
     hide a border from the bisection; the path shows it. A role whose removal never meets the criterion
-    gets the share 0.
+    gets the share 0. `kept` gives the replies that an earlier call with the same arguments has written;
+    trial 0 is the untouched model.
 
-    Raises OptionError (`highest`, `step`), PromptError (no questions), RunError (another model),
-    Cancelled.
+    Raises PromptError (no questions), RunError (another model), Cancelled.
     """
-    if not 0 < step <= highest <= 0.5:
-        raise OptionError(
-            f"Shares from {highest:g} down by {step:g} cannot be tried; give 0 < step <= highest <= 0.5."
-        )
+    plan = plan or SearchPlan()
     if not (questions.harmful and questions.harmless):
         raise PromptError("Finding the shares needs harmful and harmless prompts; give both.")
     run.check_model(model)
-    meter = _Meter(model, questions, judge or RefusalPhrases(), reply_tokens, report, cancelled)
-    before = meter.rates(None)
+    asking = Asking(plan.reply_tokens, kept or (lambda trial: Kept()), report, cancelled)
+    meter = _Meter(model, questions, judge or RefusalPhrases(), asking)
     shares: dict[Role, float] = {"ESU": 0.0, "EUU": 0.0, "RU": 0.0}
     path: list[Tried] = []
 
-    def assigned(role: Role, share: float) -> Roles:
-        now = shares | {role: share}
-        return assign_roles(
-            run.scores, now["ESU"], now["EUU"], now["RU"], tokens=tokens, kinds=kinds
-        )
-
     def tried(role: Role, steps: int) -> Tried:
-        roles = assigned(role, steps * step)
-        found = _judged(role, steps * step, roles, before, meter, criterion or Criterion())
+        roles = _assigned(run, plan, shares | {role: steps * plan.step})
+        found = _judged(role, steps * plan.step, roles, before, meter, plan.criterion)
         path.append(found)
         return found
 
-    for role in ORDER:
-        most = int(_room(run, shares, kinds, highest) / step + 1e-9)
-        shares[role] = _largest(most, partial(tried, role)) * step
-    return Search(
-        assigned("ESU", shares["ESU"]),
-        path,
-        criterion or Criterion(),
-        highest,
-        step,
-        tuple(question.prompt for question in questions.all),
-    )
+    usual = _most_trials(int(plan.highest / plan.step + 1e-9))
+    asking.to_come = len(ORDER) * usual
+    before = meter.rates(None)
+    for place, role in enumerate(ORDER, start=1):
+        most = int(_room(run, shares, plan) / plan.step + 1e-9)
+        asking.to_come = _most_trials(most) + (len(ORDER) - place) * usual
+        shares[role] = _largest(most, partial(tried, role)) * plan.step
+    asked = tuple(question.prompt for question in questions.all)
+    return Search(_assigned(run, plan, shares), path, plan, asked)
 
 
-def _room(run: Run, shares: dict[Role, float], kinds: Kinds, highest: float) -> float:
+def _assigned(run: Run, plan: SearchPlan, shares: dict[Role, float]) -> Roles:
+    esu, euu, ru = shares["ESU"], shares["EUU"], shares["RU"]
+    return assign_roles(run.scores, esu, euu, ru, tokens=plan.tokens, kinds=plan.kinds)
+
+
+def _room(run: Run, shares: dict[Role, float], plan: SearchPlan) -> float:
     """The largest share that a role can still take: the other roles have theirs."""
-    pool = run.scores.anatomy.of_kind(kinds).mean()
-    return min(highest, float(pool) - sum(shares.values()))
+    pool = run.scores.anatomy.of_kind(plan.kinds).mean()
+    return min(plan.highest, float(pool) - sum(shares.values()))
 
 
 def _largest(most: int, tried: Callable[[int], Tried]) -> int:
@@ -173,28 +185,24 @@ def _largest(most: int, tried: Callable[[int], Tried]) -> int:
     return low if found is not None and found.own_falls else 0
 
 
+def _most_trials(most: int) -> int:
+    """How often `_largest` tries at most: the highest share, and then the bisection below it."""
+    return 0 if most == 0 else 1 + (most - 1).bit_length()
+
+
 @dataclass(frozen=True)
 class _Meter:
-    """Asks the validation questions under an ablation."""
+    """Asks the validation questions under an ablation, and judges."""
 
     model: Model
     questions: Questions
     judge: Judge
-    reply_tokens: int
-    report: Report | None
-    cancelled: CancelCheck | None
+    asking: Asking
 
     def rates(self, cut: Ablation | None) -> tuple[np.ndarray, np.ndarray]:
         """1 or 0 for every harmful request (refused) and for every harmless one (answered)."""
         asked = (*self.questions.harmful, *self.questions.harmless)
-        replies = reply_all(
-            self.model,
-            [question.prompt for question in asked],
-            cut,
-            max_new_tokens=self.reply_tokens,
-            report=self.report,
-            cancelled=self.cancelled,
-        )
+        replies = self.asking.ask(self.model, [question.prompt for question in asked], cut)
         border = len(self.questions.harmful)
         refused = [
             self.judge.refuses(question.prompt, reply)

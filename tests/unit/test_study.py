@@ -24,6 +24,7 @@ from ssah_core.evaluation.metrics import by_subject, wilson
 from ssah_core.evaluation.plan import Plan, cases_of, distinct
 from ssah_core.evaluation.questions import Question, Questions, file_questions, organism_questions
 from ssah_core.evaluation.report import control_notes, in_words
+from ssah_core.evaluation.share_search import SearchPlan
 from ssah_core.evaluation.study import study
 from ssah_core.evaluation.study_folder import open_study, run_study
 from ssah_core.runs import open_run
@@ -309,7 +310,7 @@ def test_the_search_finds_the_border_that_the_criterion_asks_for(run, monkeypatc
         tuple(Question(f"please {n}", f"{n}") for n in range(200)),
     )
     monkeypatch.setattr(share_search._Meter, "rates", rates)
-    found = share_search.search_shares(tiny_model(), run, asked, highest=0.3, step=0.05)
+    found = share_search.search_shares(tiny_model(), run, asked, SearchPlan(step=0.05))
     assert found.roles.shares == pytest.approx({"ESU": 0.1, "EUU": 0.2, "RU": 0.0})
     tried = [trial.share for trial in found.path if trial.role == "ESU"]
     assert tried[0] == 0.3
@@ -317,9 +318,8 @@ def test_the_search_finds_the_border_that_the_criterion_asks_for(run, monkeypatc
 
 
 def test_shares_that_were_found_are_kept_and_their_prompts_are_no_test(run, tmp_path):
-    found = share_search.search_shares(
-        tiny_model(), run, ASKED, highest=0.2, step=0.1, reply_tokens=2
-    )
+    plan = SearchPlan(highest=0.2, step=0.1, reply_tokens=2)
+    found = share_search.search_shares(tiny_model(), run, ASKED, plan)
     kept = save_roles(run, found.roles, search=found.as_json())
     again = open_run(kept.folder)
     assert len(again.manifest["search"]["path"]) == len(found.path) > 0
@@ -331,7 +331,7 @@ def test_shares_that_were_found_are_kept_and_their_prompts_are_no_test(run, tmp_
 
 def test_a_search_that_cannot_be_is_refused(run):
     with pytest.raises(OptionError, match="step"):
-        share_search.search_shares(tiny_model(), run, ASKED, highest=0.1, step=0.2)
+        SearchPlan(highest=0.1, step=0.2)
     with pytest.raises(PromptError, match="give both"):
         share_search.search_shares(tiny_model(), run, Questions(ASKED.harmful, ()))
     with pytest.raises(OptionError, match="parts of 1"):
