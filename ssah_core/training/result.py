@@ -29,6 +29,7 @@ from ssah_core.training.options import Evaluation, TrainingOptions
 from ssah_core.training.unit_sets import UnitSet
 
 FORMAT = 1
+KIND = "fine-tuned model"
 
 # What must be the same for a training to go on from kept work.
 ORIGIN = ("format", "model", "prompts", "options", "frozen", "trained_only", "evaluation")
@@ -45,7 +46,7 @@ def describe(
     """What is known of a fine-tuning before it starts: the beginning of its manifest."""
     return {
         "format": FORMAT,
-        "kind": "fine-tuned model",
+        "kind": KIND,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": {
             "name": model.name,
