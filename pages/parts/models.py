@@ -1,4 +1,4 @@
-"""The one open model of the app, and its runs."""
+"""The open model of the app, and its runs."""
 
 from __future__ import annotations
 
@@ -62,19 +62,24 @@ def open_model() -> OpenModel:
     wanted = st.session_state.pop(_WANTED, None)
     _open(slot().name or DEFAULT_MODEL if wanted is None else name_of(wanted))
     with slot().lease() as model:
-        return OpenModel(
-            name=model.name,
-            address=address_of(model.name),
-            parameters=model.parameters,
-            weight_bytes=model.parameters * model.dtype.itemsize,
-            units=model.anatomy.units,
-            layers=model.anatomy.layers,
-            device=model.device.type,
-            dtype=str(model.dtype).removeprefix("torch."),
-            context=model.context,
-            fingerprint=model.fingerprint,
-            notices=model.notices,
-        )
+        return about(model)
+
+
+def about(model: Model) -> OpenModel:
+    """What the screens say of a model; call while it is leased."""
+    return OpenModel(
+        name=model.name,
+        address=address_of(model.name),
+        parameters=model.parameters,
+        weight_bytes=model.parameters * model.dtype.itemsize,
+        units=model.anatomy.units,
+        layers=model.anatomy.layers,
+        device=model.device.type,
+        dtype=str(model.dtype).removeprefix("torch."),
+        context=model.context,
+        fingerprint=model.fingerprint,
+        notices=model.notices,
+    )
 
 
 @contextmanager
