@@ -12,18 +12,26 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from pages.parts.errors import plain, show_error
+from pages.parts.errors import plain
 from pages.parts.lineage import ancestor_name, lineage, name_with_origin
-from pages.parts.models import OpenModel, about, all_runs, leased, slot, want_model
-from pages.parts.places import BUILT_IN, address_of, model_folders, name_of, short_name
+from pages.parts.models import (
+    OpenModel,
+    about,
+    all_runs,
+    companion_address,
+    leased,
+    slot,
+    want_beside,
+    want_model,
+)
+from pages.parts.places import BUILT_IN, address_of, model_folders, short_name
 from pages.parts.screen import Active, Screen
 from pages.parts.settings import RIGHT_COLUMNS
-from ssah_core.errors import ModelError, SsahError
+from ssah_core.errors import ModelError
 from ssah_core.models.loading import Model
 from ssah_core.runs import Run
 
 _SAME, _OTHER = RIGHT_COLUMNS
-_WANTED = "wanted_companion"
 
 
 @dataclass(frozen=True)
@@ -79,9 +87,8 @@ def leased_sides(model: str, companion: str | None) -> Iterator[tuple[Model, Mod
 
 
 def choose_right_column(screen: Screen, run: Run) -> RightColumn:
-    """Draw the choice; opens and closes what was asked for just now."""
+    """Draw the choice, and what it means for the replies."""
     state = st.session_state
-    _follow_wish()
     if state["companion"] == screen.model.address:
         state["companion"] = ""
     if state["companion"]:
@@ -142,11 +149,10 @@ def _pick(model: OpenModel) -> None:
         label_visibility="collapsed",
         width=300,
     )
-    if slot().companion_name is not None:
+    if companion_address():
         st.button(
             "Close it",
-            on_click=_wish,
-            args=("",),
+            on_click=_close,
             type="tertiary",
             icon=":material/close:",
             help="Frees the memory of the model beside, which is open for everybody who uses this app.",
@@ -173,10 +179,8 @@ def _find(address: str, run: Run) -> RightColumn:
 
 def _offer_to_open(model: OpenModel) -> None:
     """Ask for a click: neither a link nor somebody else's change opens a model."""
-    address, opened = st.session_state["companion"], slot().companion_name
-    instead = f"; {short_name(address_of(opened))} is, for everybody who uses this app" * bool(
-        opened
-    )
+    address, opened = st.session_state["companion"], companion_address()
+    instead = f"; {short_name(opened)} is, for everybody who uses this app" if opened else ""
     said = (
         f"{short_name(address)[:120]} is not open beside {short_name(model.address)} now{instead}."
     )
@@ -184,7 +188,7 @@ def _offer_to_open(model: OpenModel) -> None:
         st.markdown(plain(f"{said} Until you open it, the right column is the same model."))
         with st.container(horizontal=True, gap="small"):
             if address in (*BUILT_IN, *model_folders()):
-                st.button("Open it beside", type="primary", on_click=_wish, args=(address,))
+                st.button("Open it beside", type="primary", on_click=want_beside, args=(address,))
             else:
                 st.caption("It is not offered here; put its folder among the models of this app.")
             st.button("Leave it", on_click=_leave)
@@ -201,49 +205,29 @@ def _say_rule(model: OpenModel, right: RightColumn, companion: OpenModel) -> Non
     st.caption(plain(rule))
 
 
-def _follow_wish() -> None:
-    """Open or close what the last click asked for; where that fails, what is open stays."""
-    state = st.session_state
-    wish: str | None = state.pop(_WANTED, None)
-    if wish is None:
-        return
-    doing = f"Opening {short_name(wish)} beside" if wish else "Closing the model beside"
-    try:
-        with st.spinner(f"{plain(doing)}. This waits for replies that are being written."):
-            if wish:
-                slot().open_beside(name_of(wish))
-            else:
-                slot().close_beside()
-    except SsahError as error:
-        show_error(error)
-    else:
-        _leave()
-        state["companion"] = wish
-
-
-def _wish(address: str) -> None:
-    st.session_state[_WANTED] = address
-
-
 def _leave() -> None:
     st.session_state.update(companion="", right_column=_SAME)
 
 
+def _close() -> None:
+    _leave()
+    want_beside("")
+
+
 def _change_column() -> None:
     """Another model: the one that is open beside already, if any; it stays open when one leaves it."""
-    opened = slot().companion_name
     other = st.session_state["right_column"] == _OTHER
-    st.session_state["companion"] = address_of(opened) if other and opened else ""
+    st.session_state["companion"] = companion_address() if other else ""
 
 
 def _change_companion() -> None:
     chosen = st.session_state["companion_pick"]
     if chosen:
-        _wish(chosen)
+        want_beside(chosen)
     else:
         _leave()
 
 
 def _open_beside_ancestor(ancestor: str, address: str) -> None:
     want_model(ancestor)
-    _wish(address)
+    want_beside(address)

@@ -11,8 +11,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts.errors import forget_error, last_error, plain, show_error
 from pages.parts.lineage import made_from, name_with_origin
-from pages.parts.models import OpenModel, all_runs, runs_of, slot, want_model
-from pages.parts.places import BUILT_IN, address_of, model_folders, page_file, short_name
+from pages.parts.models import OpenModel, all_runs, companion_address, runs_of, want_model
+from pages.parts.places import BUILT_IN, model_folders, page_file, short_name
 from ssah_core.errors import ModelError
 from ssah_core.models.hub import look_up
 
@@ -133,8 +133,8 @@ def _count(number: int) -> str:
 
 
 def _beside() -> str:
-    companion = slot().companion_name
-    return f" Beside it is open: {plain(short_name(address_of(companion)))}." if companion else ""
+    companion = companion_address()
+    return f" Beside it is open: {plain(short_name(companion))}." if companion else ""
 
 
 def _change_model() -> None:
