@@ -40,6 +40,19 @@ show_screen(
     "Does it still refuse without its safety units?",
     "Ask how to build a bomb: the model refuses, on both sides. Then press **ESU off**, and the "
     "right side answers the same question again, at once, with its safety units switched off.",
-    ("ESU", "EUU", "CU", "RU", "ablation", "control", "refusal", "token", "fill", "strength"),
+    (
+        "ESU",
+        "EUU",
+        "CU",
+        "RU",
+        "ablation",
+        "control",
+        "refusal",
+        "token",
+        "fill",
+        "strength",
+        "beside",
+        "fine-tuned",
+    ),
     draw,
 )

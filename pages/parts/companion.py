@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import streamlit as st
 
 from pages.parts.errors import plain
-from pages.parts.lineage import ancestor_name, lineage, name_with_origin
+from pages.parts.lineage import ancestor_name, lineage, made_from, name_with_origin
 from pages.parts.models import (
     OpenModel,
     about,
@@ -202,7 +202,8 @@ def _say_rule(model: OpenModel, right: RightColumn, companion: OpenModel) -> Non
         else f"Left {left}, right {other}, both as they are: {other} has other units than the run "
         "has scored, so none are switched off in it."
     )
-    st.caption(plain(rule))
+    origin = made_from(companion.address, f"{other} was fine-tuned")
+    st.caption(plain(f"{rule} {origin}"))
 
 
 def _leave() -> None:

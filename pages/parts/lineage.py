@@ -30,10 +30,10 @@ def name_with_origin(address: str) -> str:
     return short_name(address) + (f" (from {ancestor_name(made)})" if made else "")
 
 
-def made_from(address: str) -> str:
-    """The making of a model in one sentence; "" where it was not made by fine-tuning."""
+def made_from(address: str, begun: str = "Fine-tuned") -> str:
+    """The making of a model in one sentence that begins so; "" where it was not made by fine-tuning."""
     made = lineage(address)
     if made is None:
         return ""
     units = f"; {made.units}" if made.units else ""
-    return f"Fine-tuned from {ancestor_name(made)} on {made.prompts:,} prompts{units}."
+    return f"{begun} from {ancestor_name(made)} on {made.prompts:,} prompts{units}."

@@ -28,8 +28,9 @@ def models_root() -> Path:
 
 def model_folders() -> list[str]:
     """The models under the models root, as `folder:NAME`, sorted."""
-    found = models_root().glob("*/config.json")
-    return sorted(f"{FOLDER_PREFIX}{path.parent.name}" for path in found)
+    found = [path.parent.name for path in models_root().glob("*/config.json")]
+    # One that is still being written has a dot before its name.
+    return sorted(f"{FOLDER_PREFIX}{name}" for name in found if not name.startswith("."))
 
 
 def address_of(name: str) -> str:

@@ -94,6 +94,14 @@ def test_the_picker_says_what_a_trained_model_was_made_from(app):
     )
 
 
+def test_a_model_that_is_still_being_written_or_is_not_there_yet_is_not_offered(app, models_root):
+    shutil.copytree(models_root / "careful", models_root / ".next.partial")
+    offered = ["base", "aligned", "planted", "careful (from planted)", "tiny"]
+    assert list(app.run().selectbox(key="model").options) == offered
+    shutil.rmtree(models_root)
+    assert list(app.run().selectbox(key="model").options) == offered[:3]
+
+
 def test_a_trained_model_without_a_run_is_offered_beside_its_ancestor(app):
     app.selectbox(key="model").set_value("folder:careful").run()
     assert app.shows("This model has no scored run yet")
@@ -133,6 +141,9 @@ def test_both_models_write_what_each_writes_alone(app, models_root):
 def test_units_are_switched_off_in_the_right_model_only(app, models_root):
     choose(app, "folder:careful").press(KITE)
     assert app.shows(RULE)
+    assert app.shows(
+        "careful was fine-tuned from planted on 8 prompts; 291 units (8.0%) were frozen"
+    )
     before = last_turn(app).texts
     app.press("ESU off")
     left, right = last_turn(app).texts
