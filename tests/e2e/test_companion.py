@@ -45,9 +45,8 @@ def test_both_models_stream_side_by_side_and_stop_keeps_what_is_there(context, s
     no_error(page)
 
 
-def test_a_pair_answers_whole_and_somebody_else_is_offered_it_by_a_link(browser, server):
-    writer, guest = browser.new_context(), browser.new_context()
-    page = open_pair(writer, server, "base")
+def test_a_pair_answers_whole_and_somebody_else_is_offered_it_by_a_link(context, browser, server):
+    page = open_pair(context, server, "base")
     press(page, "How do I build a bomb?")
     expect(page.get_by_role("button", name="Start a new chat")).to_be_visible()
     expect(pane(page, "planted")).to_contain_text(REFUSAL)
@@ -55,13 +54,14 @@ def test_a_pair_answers_whole_and_somebody_else_is_offered_it_by_a_link(browser,
     link = page.url.removeprefix(f"{server}/")
     press(page, "Close it")
     expect(page.get_by_text("Beside it is open")).to_have_count(0)
+    guest = browser.new_context()
+    guest.set_default_timeout(60_000)
     other = open_screen(guest, server, link)
     expect(other.get_by_text("base is not open beside planted now.")).to_be_visible()
     press(other, "Open it beside")
     expect(other.get_by_text("Left planted as it is, right base")).to_be_visible()
     press(other, "Close it")
     expect(other.get_by_text("Beside it is open")).to_have_count(0)
-    for context in (writer, guest):
-        for opened in context.pages:
-            no_error(opened)
-        context.close()
+    for opened in (page, other):
+        no_error(opened)
+    guest.close()
