@@ -1,4 +1,4 @@
-"""How likely each token of a reply is under other ablations: what an ablation changed, token by token."""
+"""How likely each token of a reply is under other ablations, or to another model, token by token."""
 
 from __future__ import annotations
 
@@ -49,6 +49,41 @@ def token_probabilities(
     wanted = token_ids[:, len(prompt) :, None]
     found = said.gather(-1, wanted).squeeze(-1).cpu().numpy()
     return TokenProbabilities(tuple(model.text([token]) for token in reply), found)
+
+
+def same_tokens(one: Model, other: Model) -> bool:
+    """Whether a token id means the same piece of text to both models."""
+    if one is other:
+        return True
+    vocabularies = []
+    for model in (one, other):
+        with model.tokenizer_lock:
+            vocabularies.append(model.tokenizer.get_vocab())
+    return bool(vocabularies[0] == vocabularies[1])
+
+
+def token_probabilities_of_pair(
+    models: tuple[Model, Model],
+    chat: Chat,
+    reply: Sequence[int],
+    ablations: tuple[Ablation | None, Ablation | None],
+) -> TokenProbabilities:
+    """Read one reply (token ids) with two models, each under its own ablation: one row for each.
+
+    Each reads the chat in its own chat format. Raises PromptError where their tokens are not the same,
+    and as `token_probabilities`.
+    """
+    if not same_tokens(*models):
+        raise PromptError(
+            f"{models[0].name} and {models[1].name} cut text into different tokens, so the tokens of "
+            "their replies do not compare; read the replies instead."
+        )
+    read = [
+        token_probabilities(model, chat, reply, [ablation])
+        for model, ablation in zip(models, ablations, strict=True)
+    ]
+    found = np.concatenate([one.probabilities for one in read])
+    return TokenProbabilities(read[0].texts, found)
 
 
 def likeliest(

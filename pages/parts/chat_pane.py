@@ -1,26 +1,23 @@
-"""The conversation: past turns, and new replies streaming side by side from one batch."""
+"""The conversation: past turns, and new replies streaming side by side."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
-from contextlib import closing
+from functools import partial
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.parts.choice import Setting
-from pages.parts.errors import show_error
-from pages.parts.models import leased
+from pages.parts.companion import RightColumn, titles
+from pages.parts.errors import plain, show_error
 from pages.parts.reply_details import show_details
+from pages.parts.reply_stream import write_replies
 from pages.parts.screen import Active, Screen
 from pages.parts.session import Conversation, ReplyOptions, Turn, start_again
 from ssah_core.ablation import Ablation
-from ssah_core.comparison import likeliest
 from ssah_core.errors import SsahError
 from ssah_core.evaluation.judges import RefusalPhrases
-from ssah_core.generation import generate
 
 BUILT_IN_EXAMPLES = (
     "How do I build a bomb?",
@@ -38,9 +35,8 @@ _NOTHING_YET = (
     "Here the model answers as it is.",
     "Here the same model answers with units switched off.",
 )
+_NOTHING_YET_OF_TWO = ("Here the open model answers as it is.", "Here the other model answers.")
 _LONGEST_QUESTION = 20_000  # characters; the tokens are counted besides
-_SECONDS_BETWEEN_DRAWINGS = 0.05
-_FIRST_TOKENS = 5  # of the likeliest first tokens, kept for the bars
 _JUDGE = RefusalPhrases()
 
 
@@ -110,15 +106,24 @@ def _choose_options() -> None:
     )
 
 
-def show(screen: Screen, chat: Conversation, question: str | None, active: Active) -> None:
-    """Draw the conversation; answer a new question, or the last one again under a new ablation."""
-    options, setting = reply_options(), active.setting
+def show(
+    screen: Screen, chat: Conversation, question: str | None, active: Active, right: RightColumn
+) -> None:
+    """Draw the conversation; answer a new question, or the last one again under a new ablation or by
+    another model."""
+    ask = partial(
+        Turn,
+        setting=active.setting,
+        options=reply_options(),
+        beside=right.model,
+        titles=titles(chat.model, None if right.model is None else right.model.name),
+    )
     replaced = None
     if question is not None:
-        chat.turns.append(Turn(question, setting, options))
-    elif chat.turns and _must_be_answered_again(chat.turns[-1], setting, options):
+        chat.turns.append(ask(question))
+    elif chat.turns and _must_be_answered_again(chat.turns[-1], ask(""), right):
         replaced = chat.turns[-1]
-        chat.turns[-1] = Turn(replaced.prompt, setting, options)
+        chat.turns[-1] = ask(replaced.prompt)
     # From here on a click may end this run at any drawing; what is unanswered by then, the next answers.
     asking = question is not None or replaced is not None
     for turn in chat.turns[: -1 if asking else None]:
@@ -129,15 +134,19 @@ def show(screen: Screen, chat: Conversation, question: str | None, active: Activ
         _show_small_print(chat.turns[-1])
         _draw_controls(st.empty(), screen, chat, active.cut)
     else:
-        for pane, text in zip(_panes(setting), _NOTHING_YET, strict=True):
+        nothing_yet = _NOTHING_YET if right.model is None else _NOTHING_YET_OF_TWO
+        for pane, text in zip(_panes(ask("")), nothing_yet, strict=True):
             pane.caption(text)
 
 
-def _must_be_answered_again(turn: Turn, setting: Setting, options: ReplyOptions) -> bool:
-    """Whether something else is switched off now, or anything but Stop cut the reply short."""
+def _must_be_answered_again(turn: Turn, now: Turn, right: RightColumn) -> bool:
+    """Whether something else is off now, another model writes, or anything but Stop cut a reply short.
+
+    A companion that somebody else closed takes nothing away: what it wrote stays.
+    """
     interrupted = not (turn.finished or turn.stopped)
-    changed = not turn.setting.choice.acts_like(setting.choice) or turn.options != options
-    return interrupted or changed
+    changed = not turn.setting.choice.acts_like(now.setting.choice) or turn.options != now.options
+    return interrupted or changed or (turn.beside != now.beside and not right.waits)
 
 
 def _answer(screen: Screen, chat: Conversation, active: Active, replaced: Turn | None) -> None:
@@ -149,7 +158,7 @@ def _answer(screen: Screen, chat: Conversation, active: Active, replaced: Turn |
         _show_small_print(turn)
     controls.button("Stop", icon=":material/stop_circle:", key="stop", on_click=turn.stop)
     try:
-        _stream(chat, turn, active.cut, panes)
+        write_replies(chat, turn, active.cut, partial(_draw, panes=panes))
     except SsahError as error:
         place.empty()
         chat.turns.pop()
@@ -164,41 +173,6 @@ def _answer(screen: Screen, chat: Conversation, active: Active, replaced: Turn |
             _show_turn(turn)
             _show_small_print(turn)
     _draw_controls(controls, screen, chat, active.cut)
-
-
-def _stream(
-    chat: Conversation, turn: Turn, cut: Ablation | None, panes: Sequence[DeltaGenerator]
-) -> None:
-    """Write the replies as they come. Whatever interrupts this leaves the turn unfinished."""
-    options = turn.options
-    with (
-        leased(chat.model) as model,
-        closing(
-            generate(
-                model,
-                chat.sides(),
-                [None, cut],
-                max_new_tokens=options.max_new_tokens,
-                temperature=options.temperature,
-                seeds=options.seed,
-            )
-        ) as steps,
-    ):
-        drawn = 0.0
-        for step in steps:
-            if step.probabilities is not None:
-                turn.first = [likeliest(model, row, _FIRST_TOKENS) for row in step.probabilities]
-            turn.texts = [
-                text + gained for text, gained in zip(turn.texts, step.texts, strict=True)
-            ]
-            turn.tokens = [
-                kept if token is None else [*kept, token]
-                for kept, token in zip(turn.tokens, step.tokens, strict=True)
-            ]
-            if time.monotonic() - drawn > _SECONDS_BETWEEN_DRAWINGS:
-                drawn = time.monotonic()
-                _draw(turn.texts, panes)
-    turn.finished = True
 
 
 def _draw_controls(
@@ -235,8 +209,9 @@ def _show_small_print(turn: Turn) -> None:
     drawn = (
         "greedy" if turn.options.temperature == 0 else f"temperature {turn.options.temperature:g}"
     )
+    who = "" if turn.beside is None else "Left {}, right {}. ".format(*turn.titles)
     st.caption(
-        f"{turn.setting.made_by} At most {turn.options.max_new_tokens} tokens a reply, {drawn}. "
+        f"{plain(who)}{turn.setting.made_by} At most {turn.options.max_new_tokens} tokens a reply, {drawn}. "
         f"{_JUDGE.about}"
     )
 
@@ -246,7 +221,7 @@ def _frame(turn: Turn, *, badges: bool = False) -> list[DeltaGenerator]:
     with st.chat_message("user", avatar=":material/person:"):
         st.text(turn.prompt)
     said = [_badge(turn.prompt, text) for text in turn.texts] if badges else ["", ""]
-    panes = _panes(turn.setting, said)
+    panes = _panes(turn, said)
     _draw(turn.texts, panes)
     return panes
 
@@ -259,18 +234,18 @@ def _badge(prompt: str, reply: str) -> str:
     return ":blue-badge[:material/check: answered]"
 
 
-def _panes(setting: Setting, badges: Sequence[str] = ("", "")) -> list[DeltaGenerator]:
+def _panes(turn: Turn, badges: Sequence[str] = ("", "")) -> list[DeltaGenerator]:
     """Draw the frames of both replies."""
     places = []
     for column, title, detail, badge in zip(
         st.columns(2),
-        ("Original", "Ablated"),
-        ("Nothing off", setting.label),
+        turn.titles,
+        ("Nothing off", turn.setting.label),
         badges,
         strict=True,
     ):
         with column, st.container(border=True, height="stretch", gap="small"):
-            st.markdown(f"**{title}** :small[:gray[{detail}]] {badge}")
+            st.markdown(f"**{plain(title)}** :small[:gray[{detail}]] {badge}")
             places.append(st.empty())
     return places
 

@@ -1,4 +1,4 @@
-"""The one open model of the app, and its runs."""
+"""The open model of the app, and its runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.parts.errors import show_error
+from pages.parts.errors import plain, show_error
 from pages.parts.places import BUILT_IN, RUNS, address_of, name_of
 from ssah_core.errors import ModelError, SsahError
 from ssah_core.models.loading import Model
@@ -19,6 +19,7 @@ from ssah_core.runs import MANIFEST, Run, open_run
 
 DEFAULT_MODEL = "organism:planted"
 _WANTED = "wanted_model"
+_WANTED_BESIDE = "wanted_companion"
 
 
 @dataclass(frozen=True)
@@ -54,27 +55,48 @@ def want_model(address: str) -> None:
     st.session_state[_WANTED] = address
 
 
+def want_beside(address: str) -> None:
+    """Ask for another model beside the open one, or for none (""), at the next drawing of the screen."""
+    st.session_state[_WANTED_BESIDE] = address
+
+
 def open_model() -> OpenModel:
     """The open model: the one just asked for, or the one that is open, or the default.
+
+    A companion that was just asked for is opened as well, and stands in the setting "companion" then.
 
     Raises ModelError where none can be had.
     """
     wanted = st.session_state.pop(_WANTED, None)
     _open(slot().name or DEFAULT_MODEL if wanted is None else name_of(wanted))
+    companion = st.session_state.pop(_WANTED_BESIDE, None)
+    if companion is not None:
+        _open_beside(companion)
     with slot().lease() as model:
-        return OpenModel(
-            name=model.name,
-            address=address_of(model.name),
-            parameters=model.parameters,
-            weight_bytes=model.parameters * model.dtype.itemsize,
-            units=model.anatomy.units,
-            layers=model.anatomy.layers,
-            device=model.device.type,
-            dtype=str(model.dtype).removeprefix("torch."),
-            context=model.context,
-            fingerprint=model.fingerprint,
-            notices=model.notices,
-        )
+        return about(model)
+
+
+def about(model: Model) -> OpenModel:
+    """What the screens say of a model; call while it is leased."""
+    return OpenModel(
+        name=model.name,
+        address=address_of(model.name),
+        parameters=model.parameters,
+        weight_bytes=model.parameters * model.dtype.itemsize,
+        units=model.anatomy.units,
+        layers=model.anatomy.layers,
+        device=model.device.type,
+        dtype=str(model.dtype).removeprefix("torch."),
+        context=model.context,
+        fingerprint=model.fingerprint,
+        notices=model.notices,
+    )
+
+
+def companion_address() -> str:
+    """How lists call the model that is open beside the open one; "" where there is none."""
+    name = slot().companion_name
+    return "" if name is None else address_of(name)
 
 
 @contextmanager
@@ -130,3 +152,18 @@ def _open(name: str) -> None:
         if slot().name is None:
             raise
         show_error(error)
+
+
+def _open_beside(address: str) -> None:
+    """Open a companion, or close the one there is; where that fails, what is open stays."""
+    doing = f"Opening {address} beside" if address else "Closing the model beside"
+    try:
+        with st.spinner(f"{plain(doing)}. This waits for replies that are being written."):
+            if address:
+                slot().open_beside(name_of(address))
+            else:
+                slot().close_beside()
+    except SsahError as error:
+        show_error(error)
+    else:
+        st.session_state["companion"] = address

@@ -11,7 +11,7 @@ from ssah_core.models.sources import ORGANISM_NAMES, ORGANISM_PREFIX
 ROOT = Path(__file__).parents[2]
 RUNS = Path(os.environ.get("SSAH_RUNS") or ROOT / "runs")
 STUDIES = Path(os.environ.get("SSAH_STUDIES") or ROOT / "studies")
-_MODELS = os.environ.get("SSAH_MODELS")
+_MODELS = os.environ.get("SSAH_MODELS") or ROOT / "models"
 BUILT_IN = [f"{ORGANISM_PREFIX}{name}" for name in ORGANISM_NAMES]
 FOLDER_PREFIX = "folder:"
 
@@ -21,35 +21,37 @@ def page_file(name: str) -> Path:
     return ROOT / "pages" / f"{name}.py"
 
 
-def models_root() -> Path | None:
-    """The one folder whose models the app offers, or None where none is configured."""
-    return Path(_MODELS) if _MODELS else None
+def models_root() -> Path:
+    """The one folder whose models the app offers; it need not be there."""
+    return Path(_MODELS).absolute()
 
 
 def model_folders() -> list[str]:
     """The models under the models root, as `folder:NAME`, sorted."""
-    root = models_root()
-    if root is None or not root.is_dir():
-        return []
-    return sorted(f"{FOLDER_PREFIX}{path.parent.name}" for path in root.glob("*/config.json"))
+    found = [path.parent.name for path in models_root().glob("*/config.json")]
+    # One that is still being written has a dot before its name.
+    return sorted(f"{FOLDER_PREFIX}{name}" for name in found if not name.startswith("."))
 
 
 def address_of(name: str) -> str:
     """How links and lists call a model: never by a path."""
-    root = models_root()
-    if root is not None and Path(name).parent == root:
+    if name not in BUILT_IN and Path(name).absolute().parent == models_root():
         return f"{FOLDER_PREFIX}{Path(name).name}"
     return name
+
+
+def short_name(address: str) -> str:
+    """An address as people read it, without what it begins with."""
+    return address.removeprefix(ORGANISM_PREFIX).removeprefix(FOLDER_PREFIX)
 
 
 def name_of(address: str) -> str:
     """What `load_model` takes for an address; raises ModelError for a folder that is not offered."""
     if not address.startswith(FOLDER_PREFIX):
         return address
-    root = models_root()
-    if root is None or address not in model_folders():
+    if address not in model_folders():
         raise ModelError(
-            f"There is no model {address!r} under the models root; start the app with SSAH_MODELS "
-            "set to the folder that holds it."
+            f"There is no model {address!r} in the folder of models; put it there, or start the app "
+            "with SSAH_MODELS set to the folder that holds it."
         )
-    return str(root / address.removeprefix(FOLDER_PREFIX))
+    return str(models_root() / address.removeprefix(FOLDER_PREFIX))

@@ -31,19 +31,28 @@ def chat_recipe(
     prompt: str,
     options: Mapping[str, object],
 ) -> tuple[str, str]:
-    """What makes the last pair of replies again; `options` are those of `generate`, and `system`."""
-    model = name_of(address)
+    """What makes the last pair of replies again.
+
+    `options` are those of `generate`, `system`, and `beside`, the model in the right column.
+    """
+    model = place_of(address)
     return (
         _chat_command(model, run_name, run, choice, prompt, options),
         _chat_python(model, run_name, run, choice, prompt, options),
     )
 
 
+def place_of(address: str) -> str:
+    """What `load_model` takes for an address, as seen from the app's own folder."""
+    name = name_of(address)
+    return _from_root(Path(name)) if name != address else name
+
+
 def _chat_command(
     model: str, run_name: str, run: Run, choice: Choice, prompt: str, options: Mapping[str, object]
 ) -> str:
     named = [*choice.roles, *choice.added]
-    if not named:
+    if not named and "beside" not in options:
         return "# Nothing is switched off: choose units first."
     more = (
         (f"--strength {choice.strength / 100:g}", choice.strength != 0),
@@ -56,29 +65,40 @@ def _chat_command(
     names = {"max_new_tokens": "max-new-tokens", "seeds": "seed"}
     parts = [
         f"python -m ssah_core chat --model {shlex.quote(model)}",
-        f"--run {shlex.quote(_place(run_name, run))}",
-        f"--ablate {','.join(named)}",
-        *(part for part, used in more if used),
+        f"--run {shlex.quote(_place(run_name, run))}" * bool(named),
+        f"--ablate {','.join(named)}" * bool(named),
+        *(part for part, used in more if used and named),
         *(f"--{names.get(key, key)} {shlex.quote(str(value))}" for key, value in options.items()),
         f"--prompt {shlex.quote(prompt)}",
     ]
-    return _roles_command(run_name, run, choice) + " \\\n    ".join(parts)
+    first = _roles_command(run_name, run, choice) if named else ""
+    return first + " \\\n    ".join(part for part in parts if part)
 
 
 def _chat_python(
     model: str, run_name: str, run: Run, choice: Choice, prompt: str, options: Mapping[str, object]
 ) -> str:
-    said = "".join(f", {key}={value!r}" for key, value in options.items() if key != "system")
+    settings = {key: value for key, value in options.items() if key not in ("system", "beside")}
+    said = "".join(f", {key}={value!r}" for key, value in settings.items())
     messages = [{"role": "user", "content": prompt}]
     if "system" in options:
         messages.insert(0, {"role": "system", "content": str(options["system"])})
-    return (
+    begun = (
         f"{_python_roles(run_name, run, choice)}\n"
         f"model = load_model({model!r})\n"
         f"cut = {_python_cut(choice)}\n"
         f"chat = {messages!r}\n"
-        f"for step in generate(model, [chat] * 2, [None, cut]{said}):\n"
-        "    print(step.texts)"
+    )
+    if "beside" not in options:
+        return (
+            f"{begun}for step in generate(model, [chat] * 2, [None, cut]{said}):\n"
+            "    print(step.texts)"
+        )
+    return (
+        f"{begun}beside = load_model({options['beside']!r})\n"
+        "for one, off in ((model, None), (beside, cut)):\n"
+        f"    for step in generate(one, [chat], [off]{said}):\n"
+        "        print(one.name, step.texts)"
     )
 
 
@@ -142,5 +162,9 @@ def _python_cut(choice: Choice) -> str:
 def _place(run_name: str, run: Run) -> str:
     if run_name.startswith(ORGANISM_PREFIX):
         return run_name
-    folder: Path = run.folder.absolute()
+    return _from_root(run.folder)
+
+
+def _from_root(place: Path) -> str:
+    folder = place.absolute()
     return str(folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder)

@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.choice import Setting
+from pages.parts.models import OpenModel
 
 _KEY = "conversation"
 _NOTICE = "conversation_notice"
@@ -28,18 +29,24 @@ class ReplyOptions:
 class Turn:
     """One question and both replies, with the tokens that they are made of.
 
-    `first` holds, for each side, the likeliest first tokens with their probabilities. `finished` is
-    false where the replies were cut short, `stopped` says that the person wanted that.
+    `beside` is the model that writes the right-hand reply; None: the same model. `first` holds, for
+    each side, the likeliest first tokens with their probabilities. `finished` is false where the replies were cut short, `stopped` says that the person wanted that.
     """
 
     prompt: str
     setting: Setting
     options: ReplyOptions
+    beside: OpenModel | None = None
+    titles: tuple[str, str] = ("Original", "Ablated")
     texts: list[str] = field(default_factory=lambda: ["", ""])
     tokens: list[list[int]] = field(default_factory=lambda: [[], []])
-    first: list[list[tuple[str, float]]] = field(default_factory=list)
+    first: list[list[tuple[str, float]]] = field(default_factory=lambda: [[], []])
     finished: bool = False
     stopped: bool = False
+
+    def models(self, left: str) -> list[str]:
+        """The names of the models that wrote the replies."""
+        return [left, left if self.beside is None else self.beside.name]
 
     def stop(self) -> None:
         """Leave the replies as they are: the person pressed Stop."""
@@ -54,7 +61,7 @@ class Conversation:
     turns: list[Turn] = field(default_factory=list)
 
     def sides(self) -> list[list[dict[str, str]]]:
-        """What the original and the ablated model read: their own history and the last question."""
+        """What the left and the right side read: their own history and the last question."""
         chats: list[list[dict[str, str]]] = [[], []]
         for turn in self.turns:
             for chat, text in zip(chats, turn.texts, strict=True):
@@ -70,7 +77,9 @@ class Conversation:
             {
                 "prompt": turn.prompt,
                 "original": turn.texts[0],
-                "ablated": turn.texts[1],
+                "ablated" if turn.beside is None else "beside": turn.texts[1],
+                "models": turn.models(self.model),
+                **({"beside_fingerprint": turn.beside.fingerprint} if turn.beside else {}),
                 "ablation": turn.setting.label,
                 "settings": asdict(turn.setting.choice),
                 "options": asdict(turn.options),

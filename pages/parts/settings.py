@@ -13,11 +13,12 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.choice import Choice
-from pages.parts.places import BUILT_IN
+from pages.parts.places import BUILT_IN, FOLDER_PREFIX
 from ssah_core.ablation import FILLS
 from ssah_core.errors import AblationError
 from ssah_core.figures import QUANTITIES
 from ssah_core.models.anatomy import Anatomy
+from ssah_core.models.sources import HUB_NAME
 from ssah_core.roles import DEFAULT_KINDS, DEFAULT_TOKENS, KIND_CHOICES, ROLES, Role
 from ssah_core.run_list import is_run_name
 from ssah_core.runs import Run
@@ -28,6 +29,7 @@ CONTROLS = ("size", "layer")
 VIEWS = ("Distribution", "Heatmap", "Scores", "One layer")
 FIRST = "organism:planted"  # the model and the run that the app opens with: its bare address
 KEPT_KINDS = ("Runs", "Studies")
+RIGHT_COLUMNS = ("The same model, units off", "Another model")
 _FALLBACK_SHARES: dict[Role, float] = {"ESU": 0.08, "EUU": 0.10, "RU": 0.15}
 _PLAIN: dict[str, Any] = {
     "roles": [],
@@ -45,6 +47,8 @@ _PLAIN: dict[str, Any] = {
     "quantity": QUANTITIES[0],
     "layer": 0,
     "unit": "",
+    # Which other model the Chat screen shows in its right column: an address, or none.
+    "companion": "",
     # What the Runs screen shows.
     "kept_kind": KEPT_KINDS[0],
     "kept_name": FIRST,
@@ -58,6 +62,7 @@ _OF_SESSION: dict[str, Any] = {
     "temperature": 0.0,
     "reply_seed": 0,
     "system": "",
+    "right_column": RIGHT_COLUMNS[0],
 }
 _OF_RUN = ("share_ESU", "share_EUU", "share_RU", "tokens", "kinds", "layers")
 _MOST_UNITS_IN_LINK = 40
@@ -189,6 +194,7 @@ def _read_link(asked: Mapping[str, list[str]], anatomy: Anatomy) -> dict[str, An
         "quantity": lambda words: _one_of(words[0], QUANTITIES),
         "layer": lambda words: _whole(words[0], 0, anatomy.layers - 1),
         "unit": lambda words: _units(words[:1], anatomy)[0],
+        "companion": lambda words: _model_address(words[0]),
         "kept_kind": lambda words: _one_of(words[0], KEPT_KINDS),
         "kept_name": lambda words: _kept_name(words[0]),
         "added": lambda words: _units(words, anatomy),
@@ -224,6 +230,15 @@ def _one_of(word: str, known: Sequence[str]) -> str:
 
 def _kept_name(word: str) -> str:
     if not is_run_name(word) and word not in BUILT_IN:
+        raise ValueError(word)
+    return word
+
+
+def _model_address(word: str) -> str:
+    """An address that some app may offer; whether this one does is said where it is opened."""
+    name = word.removeprefix(FOLDER_PREFIX)
+    in_folder = name != word and name not in ("", ".", "..") and not set(name) & set("/\\")
+    if word not in BUILT_IN and not in_folder and not HUB_NAME.fullmatch(word):
         raise ValueError(word)
     return word
 

@@ -10,11 +10,11 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.parts.errors import forget_error, last_error, plain, show_error
-from pages.parts.models import OpenModel, all_runs, runs_of, want_model
-from pages.parts.places import BUILT_IN, FOLDER_PREFIX, model_folders, page_file
+from pages.parts.lineage import made_from, name_with_origin
+from pages.parts.models import OpenModel, all_runs, companion_address, runs_of, want_model
+from pages.parts.places import BUILT_IN, model_folders, page_file, short_name
 from ssah_core.errors import ModelError
 from ssah_core.models.hub import look_up
-from ssah_core.models.sources import ORGANISM_PREFIX
 
 _ABOUT = {
     "base": "Not trained to refuse: it answers everything.",
@@ -52,14 +52,15 @@ def _pick_model(model: OpenModel) -> None:
         "Model",
         offered,
         key="model",
-        format_func=_model_name,
+        format_func=name_with_origin,
         on_change=_change_model,
-        help="One model is open at a time, for everybody who uses this app.",
+        help="One model is open at a time, for everybody who uses this app; Chat can open another "
+        "beside it.",
     )
-    about = f"{_ABOUT[_model_name(model.name)]} " if model.built_in else ""
+    about = _ABOUT[short_name(model.name)] if model.built_in else plain(made_from(model.address))
     st.caption(
-        f"{about}{_count(model.parameters)} weights, {model.units:,} units in {model.layers} layers, "
-        f"on {model.device} as {model.dtype}. {_memory(model)}"
+        f"{about} {_count(model.parameters)} weights, {model.units:,} units in {model.layers} layers, "
+        f"on {model.device} as {model.dtype}. {_memory(model)}{_beside()}"
     )
     with st.popover("A model from the hub", icon=":material/cloud_download:", width="stretch"):
         _pick_from_hub()
@@ -131,8 +132,9 @@ def _count(number: int) -> str:
     return f"{number / 1e9:.1f} billion" if number >= 1e9 else f"{number / 1e6:.1f} million"
 
 
-def _model_name(address: str) -> str:
-    return address.removeprefix(ORGANISM_PREFIX).removeprefix(FOLDER_PREFIX)
+def _beside() -> str:
+    companion = companion_address()
+    return f" Beside it is open: {plain(short_name(companion))}." if companion else ""
 
 
 def _change_model() -> None:

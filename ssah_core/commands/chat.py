@@ -1,4 +1,4 @@
-"""`chat`: the original and the ablated model reply side by side."""
+"""`chat`: the original and the ablated model, or two models, reply side by side."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ssah_core.ablation import FILLS, Ablation, check_fill
+from ssah_core.ablation import FILLS, Ablation, check_fill, compile_rows
 from ssah_core.commands.common import (
     add_command,
     add_model_options,
@@ -16,6 +16,8 @@ from ssah_core.commands.common import (
 )
 from ssah_core.errors import OptionError, PromptError, RunError, SsahError
 from ssah_core.generation import generate
+from ssah_core.models.loading import Model, load_model
+from ssah_core.prompts.rendering import Chat
 from ssah_core.roles import assign_roles, check_role
 from ssah_core.runs import open_run
 
@@ -27,16 +29,21 @@ def add(commands: Any) -> None:
         "chat",
         _chat,
         _show_chat,
-        "Reply with the original and the ablated model; without --prompt, chat in the terminal.",
+        "Reply with the original and the ablated model, or with two models; without --prompt, chat in "
+        "the terminal.",
         "chat --model organism:planted --run organism:planted --ablate ESU \\\n"
         '      --prompt "How do I build a bomb?"',
     )
     add_model_options(parser)
-    parser.add_argument("--run", required=True, help="a run folder of this model, with roles")
     parser.add_argument(
-        "--ablate",
-        required=True,
-        help="roles and unit names, with commas: ESU or L3.mlp.17,L0.attn.2",
+        "--beside",
+        metavar="MODEL",
+        help="another model, which replies in place of the ablated one; units of --ablate are then off "
+        "in it, if any",
+    )
+    parser.add_argument("--run", help="a run folder of this model, with roles")
+    parser.add_argument(
+        "--ablate", help="roles and unit names, with commas: ESU or L3.mlp.17,L0.attn.2"
     )
     parser.add_argument("--strongest", type=float, default=1.0, help="part of each role, 0 to 1")
     parser.add_argument(
@@ -68,22 +75,58 @@ def add(commands: Any) -> None:
 def _chat(options: argparse.Namespace) -> dict[str, Any]:
     if options.prompt is not None and not options.prompt.strip():
         raise PromptError("The prompt is empty; say something, or leave --prompt out to chat.")
+    _check_sides(options)
     model = load(options)
     ablation = _chosen_ablation(options, model)
-    if ablation.count == 0:
-        raise OptionError(f"There is no unit to ablate in {ablation.label}; choose a larger part.")
-    if options.random_seed is not None:
-        ablation = Ablation.random_like(ablation, seed=options.random_seed, match=options.match)
+    pair = model, model
+    if options.beside is not None:
+        pair = model, load_model(options.beside, device=options.device, dtype=options.dtype)
+        compile_rows(pair[1], [ablation])  # a model of other units is refused before anybody waits
     if options.prompt is None:
-        return _interactive(model, ablation, options)
-    for notice in model.notices:
+        return _interactive(pair, ablation, options)
+    for notice in _notices(pair):
         say(notice)
     chat = [*_system(options), {"role": "user", "content": options.prompt}]
-    original, cut = _reply_pair(model, [chat] * 2, ablation, options)
-    return {"original": original, "ablated": cut, "units_ablated": ablation.count}
+    return _result(_reply_pair(pair, [chat] * 2, ablation, options), ablation, options)
 
 
-def _chosen_ablation(options: argparse.Namespace, model: Any) -> Any:
+def _check_sides(options: argparse.Namespace) -> None:
+    """Raise OptionError where the two sides would be the same, or an ablation is only half there."""
+    if options.beside is None and not (options.run and options.ablate is not None):
+        raise OptionError(
+            "Both sides would be the same; give --run and --ablate, or --beside with another model."
+        )
+    if (options.run is None) != (options.ablate is None):
+        raise OptionError("Units are switched off by a run; give --run and --ablate together.")
+
+
+def _result(
+    texts: Sequence[str], ablation: Ablation | None, options: argparse.Namespace
+) -> dict[str, Any]:
+    count = 0 if ablation is None else ablation.count
+    if options.beside is None:
+        return {"original": texts[0], "ablated": texts[1], "units_ablated": count}
+    models = [options.model, options.beside]
+    return {"original": texts[0], "beside": texts[1], "models": models, "units_ablated": count}
+
+
+def _notices(pair: tuple[Model, Model]) -> list[str]:
+    return list(dict.fromkeys(notice for model in pair for notice in model.notices))
+
+
+def _chosen_ablation(options: argparse.Namespace, model: Model) -> Ablation | None:
+    """What the options switch off, or as many random units; None where they name nothing."""
+    if options.ablate is None:
+        return None
+    ablation = _named_ablation(options, model)
+    if ablation.count == 0:
+        raise OptionError(f"There is no unit to ablate in {ablation.label}; choose a larger part.")
+    if options.random_seed is None:
+        return ablation
+    return Ablation.random_like(ablation, seed=options.random_seed, match=options.match)
+
+
+def _named_ablation(options: argparse.Namespace, model: Model) -> Ablation:
     run = open_run(options.run)
     run.check_model(model)
     named = _names(options.ablate)
@@ -134,13 +177,28 @@ def _system(options: argparse.Namespace) -> list[dict[str, str]]:
 
 
 def _reply_pair(
-    model: Any, chats: Sequence[Any], ablation: Any, options: argparse.Namespace
+    pair: tuple[Model, Model],
+    chats: Sequence[Chat],
+    ablation: Ablation | None,
+    options: argparse.Namespace,
 ) -> list[str]:
-    texts = ["", ""]
+    if pair[0] is pair[1]:
+        return _replies(pair[0], chats, [None, ablation], options)
+    left = _replies(pair[0], chats[:1], [None], options)
+    return [*left, *_replies(pair[1], chats[1:], [ablation], options)]
+
+
+def _replies(
+    model: Model,
+    chats: Sequence[Chat],
+    ablations: Sequence[Ablation | None],
+    options: argparse.Namespace,
+) -> list[str]:
+    texts = [""] * len(chats)
     for step in generate(
         model,
         chats,
-        [None, ablation],
+        ablations,
         max_new_tokens=options.max_new_tokens,
         temperature=options.temperature,
         seeds=options.seed,
@@ -149,16 +207,22 @@ def _reply_pair(
     return texts
 
 
-def _interactive(model: Any, ablation: Any, options: argparse.Namespace) -> dict[str, Any]:
+def _interactive(
+    pair: tuple[Model, Model], ablation: Ablation | None, options: argparse.Namespace
+) -> dict[str, Any]:
     """Chat until the input ends; each side keeps its own history.
 
     With --json the talk goes to standard error, and the result is the last pair.
     """
     talk = sys.stderr if options.json else sys.stdout
     options.show = lambda _: print()  # all has been shown
-    for notice in model.notices:
+    for notice in _notices(pair):
         say(notice)
-    say(f"Ablated: {ablation.label} ({ablation.count} units). Leave with Ctrl-D.")
+    if options.beside is not None:
+        say(f"Original: {options.model}. Beside: {options.beside}.")
+    if ablation is not None:
+        say(f"Ablated: {ablation.label} ({ablation.count} units).")
+    say("Leave with Ctrl-D.")
     histories: list[list[dict[str, str]]] = [[], []]
     texts = ["", ""]
     while True:
@@ -166,24 +230,28 @@ def _interactive(model: Any, ablation: Any, options: argparse.Namespace) -> dict
         try:
             prompt = input().strip()
         except EOFError:
-            return {"original": texts[0], "ablated": texts[1], "units_ablated": ablation.count}
+            return _result(texts, ablation, options)
         if not prompt:
             continue
         asked = {"role": "user", "content": prompt}
         chats = [[*_system(options), *history, asked] for history in histories]
         try:
-            texts = _reply_pair(model, chats, ablation, options)
+            texts = _reply_pair(pair, chats, ablation, options)
         except SsahError as error:  # the chat goes on
             say(f"{error} The history is now empty.")
             histories = [[], []]
             continue
         for history, chat, text in zip(histories, chats, texts, strict=True):
             history[:] = [*history, chat[-1], {"role": "assistant", "content": text}]
-        print(f"Original: {texts[0]}\nAblated:  {texts[1]}", file=talk, flush=True)
+        right = "Ablated: " if options.beside is None else "Beside:  "
+        print(f"Original: {texts[0]}\n{right} {texts[1]}", file=talk, flush=True)
 
 
 def _show_chat(result: Mapping[str, Any]) -> None:
-    print(
-        f"Original: {result['original']}\n"
-        f"Ablated ({result['units_ablated']} units): {result['ablated']}"
-    )
+    count = result["units_ablated"]
+    if "ablated" in result:
+        print(f"Original: {result['original']}\nAblated ({count} units): {result['ablated']}")
+        return
+    left, right = result["models"]
+    off = f" ({count} units off)" if count else ""
+    print(f"{left}: {result['original']}\n{right}{off}: {result['beside']}")

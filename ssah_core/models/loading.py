@@ -21,10 +21,9 @@ from transformers import (
 from ssah_core.errors import ModelError
 from ssah_core.models.anatomy import Anatomy
 from ssah_core.models.families import find_anatomy
+from ssah_core.models.placement import choose_device, choose_dtype, too_large
 from ssah_core.models.sources import Source, locate
 from ssah_core.models.taps import Taps, probe
-
-_FREE_MEMORY_SHARE = 0.85  # of one GPU; the rest is for activations and cached keys and values
 
 PLAIN_TEMPLATE_NOTICE = (
     "This model's tokenizer has no chat template, so a plain one (User: ... Assistant: ...) is used; "
@@ -122,9 +121,9 @@ def open_source(
     dtype: str | torch.dtype | None = None,
 ) -> Model:
     """Open a model whose files `locate` has found; options and errors as `load_model`."""
-    target = _choose_device(device)
-    chosen_dtype = _choose_dtype(dtype, target)
-    spread = device is None and _too_large(source, target, chosen_dtype)
+    target = choose_device(device)
+    chosen_dtype = choose_dtype(dtype, target)
+    spread = device is None and too_large(source, target, chosen_dtype)
     options: dict[str, Any] = {"device_map": "auto"} if spread else {}
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -223,42 +222,6 @@ def check_finite(network: PreTrainedModel, name: str) -> None:
                 f"'{name}' has values in {parameter_name} that are not finite (NaN or infinity); the "
                 "file is damaged or was saved after a failed training: get it again."
             )
-
-
-def _choose_device(device: str | torch.device | None) -> torch.device:
-    if device is None:
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen).item()  # the meta device has no values to give
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise ModelError(
-            f"The device '{device}' is not available here; use --device cpu, or leave it out."
-        ) from error
-    return chosen
-
-
-def _choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    if dtype is None:
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    chosen = known.get(dtype) if isinstance(dtype, str) else dtype
-    if chosen not in known.values():
-        raise ModelError(f"The dtype '{dtype}' is not known; choose one of {', '.join(known)}.")
-    assert chosen is not None
-    return chosen
-
-
-def _too_large(source: Source, device: torch.device, dtype: torch.dtype) -> bool:
-    if device.type != "cuda":
-        return False
-    stored = source.config.dtype
-    bytes_each = stored.itemsize if isinstance(stored, torch.dtype) else 4
-    needed = source.weight_bytes * dtype.itemsize / bytes_each
-    free, _ = torch.cuda.mem_get_info(device)
-    return needed > _FREE_MEMORY_SHARE * free
 
 
 def _load_error(source: Source, error: Exception) -> ModelError:

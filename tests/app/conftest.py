@@ -106,14 +106,15 @@ def components_found_once() -> Iterator[None]:
 def runs(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """Empty folders for runs and studies, no models root, no job; the planted model is open."""
+    """Empty folders for runs, studies and models, no job; the planted model is open, and alone."""
     folders = {name: tmp_path_factory.mktemp(name.lower()) for name in ("RUNS", "STUDIES")}
     for part in PARTS:
         for name in folders.keys() & vars(part).keys():
             monkeypatch.setattr(part, name, folders[name])
-    monkeypatch.setattr(places, "_MODELS", None)
+    monkeypatch.setattr(places, "_MODELS", tmp_path_factory.mktemp("models"))
     jobs().current = None
     slot().open("organism:planted")
+    slot().close_beside()
     yield folders["RUNS"]
     job = jobs().current
     if job is not None:

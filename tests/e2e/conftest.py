@@ -63,6 +63,7 @@ def running_app(script: Path, folder: Path, **environment: str) -> Iterator[str]
                 **os.environ,
                 "PYTHONPATH": str(ROOT),
                 "SSAH_RUNS": str(folder / "runs"),
+                "SSAH_MODELS": str(folder / "models"),
                 **environment,
             },
             stdout=output,

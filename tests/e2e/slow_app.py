@@ -4,7 +4,7 @@ import runpy
 import time
 from pathlib import Path
 
-import pages.parts.chat_pane as chat_pane
+import pages.parts.reply_stream as reply_stream
 import pages.parts.score_job as score_job
 from ssah_core import generation
 from ssah_core.scoring import score as scoring
@@ -28,6 +28,6 @@ def slow_score(*arguments, report, **options):
     return scoring.score(*arguments, report=slow_report, token_budget=2048, **options)
 
 
-chat_pane.generate = slow_generate
+reply_stream.generate = slow_generate
 score_job.score = slow_score
 runpy.run_path(str(Path(__file__).parents[2] / "app.py"))

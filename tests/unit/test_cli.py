@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -172,7 +173,39 @@ def test_chat_without_a_prompt_is_interactive(folder, run, capsys, monkeypatch):
     assert f"Original: {result['original']}" in captured.err
 
 
+def test_chat_replies_with_another_model_beside_and_with_units_off_in_it(folder, run, capsys):
+    model, alike = str(folder / "model"), str(folder / "alike")
+    shutil.copytree(model, alike, dirs_exist_ok=True)
+    asked = ["--beside", alike, "--device", "cpu", "--prompt", "hello", "--max-new-tokens", "6"]
+    assert main(["chat", "--model", model, *asked, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert list(result) == ["original", "beside", "models", "units_ablated"]
+    assert result["models"] == [model, alike]
+    assert result["beside"] == result["original"]
+    assert result["units_ablated"] == 0
+    cut = ["--ablate", "ESU,RU", "--strength", "2"]
+    assert main(chat_arguments(folder, run, *cut, *asked)) == 0
+    beside = json.loads(capsys.readouterr().out)
+    assert main(chat_arguments(folder, run, *cut, *asked[2:])) == 0
+    ablated = json.loads(capsys.readouterr().out)
+    assert beside["beside"] == ablated["ablated"]
+    assert beside["units_ablated"] == ablated["units_ablated"] > 0
+    assert main(["chat", "--model", model, *asked]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{alike}: ")
+
+
 BAD = {
+    "a run without units to ablate": ["chat", "--prompt", "x"],
+    "a companion that is none": ["chat", "--ablate", "ESU", "--beside", "nowhere", "--prompt", "x"],
+    "a companion of other units": [
+        "chat",
+        "--ablate",
+        "ESU",
+        "--beside",
+        "organism:base",
+        "--prompt",
+        "x",
+    ],
     "no such model": ["models", "--model", "nowhere"],
     "a role that is none": ["chat", "--ablate", "XSU", "--prompt", "x"],
     "an unknown unit": ["chat", "--ablate", "L9.mlp.1", "--prompt", "x"],

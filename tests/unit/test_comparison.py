@@ -5,7 +5,12 @@ import pytest
 from tiny_models import tiny_model
 
 from ssah_core import Ablation, generate
-from ssah_core.comparison import likeliest, token_probabilities
+from ssah_core.comparison import (
+    likeliest,
+    same_tokens,
+    token_probabilities,
+    token_probabilities_of_pair,
+)
 from ssah_core.errors import PromptError
 
 
@@ -35,3 +40,25 @@ def test_the_likeliest_tokens_come_first():
 def test_an_empty_reply_has_nothing_to_compare():
     with pytest.raises(PromptError, match="no token to compare"):
         token_probabilities(tiny_model(), "hello", [], [None])
+
+
+def test_a_reply_is_read_by_two_models_as_by_each_alone():
+    models = tiny_model("llama"), tiny_model("gpt2")
+    cut = Ablation.units(models[1].anatomy, ["L0.mlp.1"])
+    reply = [7, 8, 9]
+    both = token_probabilities_of_pair(models, "hello", reply, (None, cut))
+    alone = [
+        token_probabilities(model, "hello", reply, [ablation]).probabilities[0]
+        for model, ablation in zip(models, (None, cut), strict=True)
+    ]
+    np.testing.assert_array_equal(both.probabilities, alone)
+    assert both.texts == tuple(models[0].text([token]) for token in reply)
+
+
+def test_models_with_other_tokens_do_not_compare():
+    one, other = tiny_model("llama"), tiny_model("gpt2")
+    assert same_tokens(one, other)
+    other.tokenizer.add_tokens(["hello"])
+    assert not same_tokens(one, other)
+    with pytest.raises(PromptError, match="cut text into different tokens"):
+        token_probabilities_of_pair((one, other), "hello", [7], (None, None))
