@@ -21,6 +21,7 @@ from ssah_core.commands import (
     finetune,
     models,
     organism,
+    probe,
     roles,
     runs,
     score,
@@ -74,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m ssah_core", description="Where does safety live in a language model?"
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for command in (models, score, roles, chat, shares, stability, study, finetune, runs, organism):
+    for command in (
+        models, score, roles, chat, shares, stability, study, probe, finetune, runs, organism
+    ):  # fmt: skip
         command.add(commands)
     return parser
