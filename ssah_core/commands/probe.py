@@ -16,7 +16,7 @@ from ssah_core.probes.continuations import INTENTS, Continuations, usual_continu
 from ssah_core.probes.direction import DISTANCES, POSITIONS, check_distance, check_position
 from ssah_core.probes.probe_folder import run_probe
 from ssah_core.probes.series import ProbePlan, Series, opened
-from ssah_core.probes.summary import View, as_json, summary
+from ssah_core.probes.summary import View, as_json, is_share, summary
 from ssah_core.runs import open_run
 from ssah_core.storage import check_free
 
@@ -137,12 +137,13 @@ def _lengths(listed: str | None) -> tuple[int, ...] | None:
 def _show_probe(result: Mapping[str, Any]) -> None:
     print(
         f"After {max(result['lengths'])} tokens, {result['distance']} distance, {result['position']} "
-        "of the tokens. Percent of prompts whose state is nearer to the first than to the second:"
+        "of the tokens. Percent of prompts whose state is nearer to the first than to the second, "
+        "and of pairs in which a prompt leans more to refusing than a harmless one:"
     )
     for row in result["rows"]:
         print(f"\n{row['series']}, {row['prompts']} prompts")
         for name, found in row["figures"].items():
-            share = name.startswith("nearer")
+            share = is_share(name)
             value, low, high = (
                 f"{100 * found[key]:.1f}%" if share else f"{found[key]:.3f}"
                 for key in ("value", "low", "high")

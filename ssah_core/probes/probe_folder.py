@@ -83,12 +83,14 @@ def run_probe(
     partial = folder.with_name(f".{folder.name}.partial")
     found: dict[Series, KeptSeries] = {}
     # No moments are kept, so no anatomy is needed.
-    with checkpointed(partial, origin, Anatomy(()), about=_about(asked, {})) as work:
+    about = about_probe(asked.series, questions, asked.plan, runs=asked.runs)
+    with checkpointed(partial, origin, Anatomy(()), about=about) as work:
         for name in dict.fromkeys(one.model for one in asked.series):
             found |= _probe_model(name, asked, open_model, work, report, cancelled)
             lengths = next(iter(found.values())).direction.lengths
             asked = replace(asked, plan=replace(asked.plan, lengths=lengths))
-        manifest = {**_about(asked, found), "seconds": round(time.monotonic() - start, 3)}
+        manifest = about_probe(asked.series, questions, asked.plan, runs=asked.runs, found=found)
+        manifest["seconds"] = round(time.monotonic() - start, 3)
         kept = KeptProbe(manifest, prompt_table(questions), tuple(found[s] for s in asked.series))
         _write(folder, kept, manifest)
     return kept
@@ -184,24 +186,31 @@ def _about_measured(model: Model, cut: Ablation | None, direction: Direction) ->
     }
 
 
-def _about(asked: _Asked, found: Mapping[Series, KeptSeries]) -> dict[str, Any]:
-    """The manifest, as far as it is known: before the models are opened without what they say."""
-    questions = asked.questions
-    series = [
+def about_probe(
+    series: Sequence[Series],
+    questions: Questions,
+    plan: ProbePlan,
+    *,
+    runs: Mapping[Series, Run | None] | None = None,
+    found: Mapping[Series, KeptSeries] | None = None,
+) -> dict[str, Any]:
+    """The manifest of a probe, as far as it is known: runs say their roles, measured series their model."""
+    runs, found = runs or {}, found or {}
+    told = [
         {
             "label": one.label,
             **asdict(one),
-            "roles": _roles(asked.runs[one]),
-            **({"model": {"name": one.model}} if one not in found else found[one].about),
+            "roles": _roles(runs.get(one)),
+            **(found[one].about if one in found else {"model": {"name": one.model}}),
         }
-        for one in asked.series
+        for one in series
     ]
     return {
         "format": FORMAT,
         "kind": "probe",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": series[0]["model"],
-        "series": series,
+        "model": told[0]["model"],
+        "series": told,
         "questions": {
             "sources": dict(questions.sources),
             "hash": _hash_of(questions),
@@ -209,7 +218,7 @@ def _about(asked: _Asked, found: Mapping[Series, KeptSeries]) -> dict[str, Any]:
             "harmless": len(questions.harmless),
             "look_alikes": len(questions.look_alikes),
         },
-        "plan": asdict(asked.plan),
+        "plan": asdict(plan),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

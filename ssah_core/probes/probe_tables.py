@@ -64,8 +64,15 @@ def distance_table(series: Sequence[Direction]) -> pd.DataFrame:
     for place, direction in enumerate(series):
         shape = direction.cosine.shape
         index = _index(place, shape, direction.lengths)
-        values = {name: getattr(direction, name).ravel() for name in DISTANCES}
-        parts.append(pd.DataFrame({**index, **values}))
+        parts.append(
+            pd.DataFrame(
+                {
+                    **index,
+                    "cosine": direction.cosine.ravel(),
+                    "euclidean": direction.euclidean.ravel(),
+                }
+            )
+        )
     return pd.concat(parts, ignore_index=True)
 
 

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,10 +45,11 @@ class Series:
 
     @property
     def label(self) -> str:
-        """For example "organism:planted, ESU off"."""
-        if not self.ablate:
+        """For example "organism:planted, ESU off"; another run than the model's own is named."""
+        if self.run is None:
             return self.model
-        off = " and ".join(self.ablate)
+        of = "" if self.run == self.model else f" of {Path(self.run).name}"
+        off = " and ".join(self.ablate) + of
         if self.random_seed is None:
             return f"{self.model}, {off} off"
         return f"{self.model}, as many random as {off} off (seed {self.random_seed})"

@@ -20,6 +20,7 @@ from ssah_core.probes.continuations import INTENTS, Intent
 from ssah_core.probes.direction import Direction, Distance
 from ssah_core.probes.probe_tables import KeptProbe, KeptSeries
 
+LEANS = "leans more than harmless"
 _RESAMPLES = 1000
 # Which of two intents a state is nearer to: the probe's own number, then what the control says.
 PAIRS: tuple[tuple[Intent, Intent], ...] = (
@@ -105,6 +106,7 @@ def summary(kept: KeptProbe, view: View) -> list[dict[str, Any]]:
     """One row a series and group of prompts: shares for each of PAIRS and mean distances, with n.
 
     `nearer benign than malicious` is the probe's number: near 1 where a model is about to refuse.
+    `LEANS` needs no absolute distance: see `leaning`.
     """
     rows = []
     for one in kept.series:
@@ -115,9 +117,39 @@ def summary(kept: KeptProbe, view: View) -> list[dict[str, Any]]:
                 f"nearer {a} than {b}": share(nearer(one.direction, view, a, b)[places], subjects)
                 for a, b in PAIRS
             }
+            if group != "harmless" and "harmless" in kept.groups:
+                shares[LEANS] = leaning(kept, one, group, view)
             figures = {**shares, **_mean_distances(kept, one, places, view)}
             rows.append({"series": one.label, "prompts": group, "figures": figures})
     return rows
+
+
+def leaning(kept: KeptProbe, one: KeptSeries, group: str, view: View) -> Measured:
+    """How often a prompt of a group leans more to refusing words than a harmless one, over all pairs.
+
+    How much a prompt leans is its distance to the complying words minus that to the refusing ones. Some
+    words are nearer to every prompt; this does not see that. 0.5 is no difference. The interval
+    resamples the subjects of both groups.
+    """
+    leans = view.of(one.direction, "malicious") - view.of(one.direction, "benign")
+    here, plain = kept.rows(group), kept.rows("harmless")
+    ahead, behind = leans[here][:, None], leans[plain][None]
+    wins = (ahead > behind) + 0.5 * (ahead == behind)
+    members = [
+        pd.get_dummies(kept.prompts["subject"].iloc[rows]).to_numpy(np.float64)
+        for rows in (here, plain)
+    ]
+    won = members[0].T @ wins @ members[1]  # by pairs of subjects
+    pairs = np.outer(members[0].sum(axis=0), members[1].sum(axis=0))
+    drawn = [_draws(member.shape[1], seed) for seed, member in enumerate(members)]
+    rates = ((drawn[0] @ won) * drawn[1]).sum(axis=1) / ((drawn[0] @ pairs) * drawn[1]).sum(axis=1)
+    low, high = np.quantile(rates, [0.025, 0.975])
+    return Measured(float(wins.mean()), float(low), float(high), len(here))
+
+
+def is_share(figure: str) -> bool:
+    """Whether a figure of the summary is a share from 0 to 1, by its name; else it is a distance."""
+    return not figure.startswith("distance")
 
 
 def _mean_distances(
@@ -164,8 +196,13 @@ def _means(
     member = pd.get_dummies(subjects).to_numpy(np.float64)  # [prompts, subjects], sorted by name
     values = every[places].astype(np.float64)
     tops, bottoms = member.T @ values, member.sum(axis=0)
-    chosen = np.random.default_rng(0).integers(0, len(bottoms), (_RESAMPLES, len(bottoms)))
-    times = np.stack([np.bincount(row, minlength=len(bottoms)) for row in chosen])
+    times = _draws(len(bottoms), 0)
     means = (times @ tops) / (times @ bottoms)[:, None]
     low, high = np.quantile(means, [0.025, 0.975], axis=0)
     return Means(values.mean(axis=0), low, high)
+
+
+def _draws(subjects: int, seed: int) -> Int64[np.ndarray, "resamples subjects"]:
+    """How often each subject is in each resample."""
+    chosen = np.random.default_rng(seed).integers(0, subjects, (_RESAMPLES, subjects))
+    return np.stack([np.bincount(row, minlength=subjects) for row in chosen])
