@@ -6,8 +6,8 @@ from pages.parts.screen import show_screen
 show_screen(
     "runs",
     "What is kept",
-    "A run is a finished scoring, a study a finished measurement. Both say how they were made, and can "
+    "A run is a finished scoring; studies and probes are finished measurements. All say how they were made, and can "
     "be taken away as a zip and brought back.",
-    ("run", "study", "manifest", "zip", "stopped work", "role", "overlap", "correlation"),
+    ("run", "study", "probe", "manifest", "zip", "stopped work", "role", "overlap", "correlation"),
     draw_kept,
 )

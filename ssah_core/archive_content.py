@@ -17,6 +17,9 @@ from ssah_core.errors import RunError
 from ssah_core.evaluation.report import control_notes, in_words, markdown
 from ssah_core.evaluation.study_folder import KeptStudy, open_study
 from ssah_core.models.anatomy import Anatomy
+from ssah_core.probes.probe_folder import open_probe
+from ssah_core.probes.probe_tables import GROUPS, KeptProbe
+from ssah_core.probes.summary import View, summary
 from ssah_core.reproduce import commands_of, python_of
 from ssah_core.runs import Run, open_run
 from ssah_core.scoring.scores import TOKEN_CHOICES
@@ -70,6 +73,19 @@ def check_study(folder: Path) -> None:
         raise RunError(f"The study '{folder}' is damaged: its parts are not a study's.") from error
     if not known:
         raise RunError(f"The study '{folder}' is damaged: its replies do not fit its rows.")
+
+
+def check_probe(folder: Path) -> None:
+    """Raise RunError unless this is a probe whose distances can be, and can be shown."""
+    kept = open_probe(folder)
+    try:
+        commands_of(kept.manifest, folder.name)
+        python_of(kept.manifest, folder.name)
+        known = _says_who(kept.manifest) and _distances_fit(kept) and bool(summary(kept, View()))
+    except _ODD as error:
+        raise RunError(f"The probe '{folder}' is damaged: its parts are not a probe's.") from error
+    if not known:
+        raise RunError(f"The probe '{folder}' is damaged: its distances do not fit its prompts.")
 
 
 def _fits(run: Run) -> bool:
@@ -129,6 +145,16 @@ def _replies_fit(kept: KeptStudy) -> bool:
     found = set(zip(own["removed"], own["units"], own["fill"], strict=True))
     rows = {(r["removed"], r["units"], r["fill"]) for r in kept.rows if r["control"] is None}
     return bool(as_many and text and found == rows)
+
+
+def _distances_fit(kept: KeptProbe) -> bool:
+    """Whether prompts are text in known groups, and distances finite and not negative."""
+    prompts = kept.prompts
+    text = all(isinstance(cell, str) for name in ("subject", "prompt") for cell in prompts[name])
+    if not text or not set(prompts["group"]) <= set(GROUPS) or not len(prompts):
+        return False
+    every = [x for one in kept.series for x in (one.direction.cosine, one.direction.euclidean)]
+    return all(bool(np.isfinite(x).all() and (x >= 0).all()) for x in every)
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -1,7 +1,7 @@
-"""Runs and studies as zips: packed the same from the same files, unpacked only once they are proven.
+"""Runs, studies and probes as zips: packed the same from the same files, unpacked only once they are proven.
 
-An archive is not trusted. It may hold the files of one run or study and nothing else, they must be those
-that its manifest names, by their SHA-256, and they must open as a run or study before they get a name.
+An archive is not trusted. It may hold the files of one of them and nothing else, they must be those that
+its manifest names, by their SHA-256, and they must open as what they are before they get a name.
 A hostile or damaged archive leaves nothing behind.
 """
 
@@ -12,14 +12,15 @@ import json
 import re
 import stat
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ssah_core.archive_content import check_run, check_study, check_table
+from ssah_core.archive_content import check_probe, check_run, check_study, check_table
 from ssah_core.errors import RunError
-from ssah_core.keeping import Kind, kind_of, own_folder, read_manifest
+from ssah_core.keeping import own_folder, read_manifest
+from ssah_core.kinds import Kind, any_of, kind_of
 from ssah_core.runs import MANIFEST
 from ssah_core.storage import check_free, sha256, write_folder
 
@@ -28,13 +29,18 @@ _MOST_FILES = 8
 _FILES: dict[Kind, re.Pattern[str]] = {
     "run": re.compile(r"scores\.safetensors|prompts\.parquet|roles-[0-9a-f]{12}\.parquet"),
     "study": re.compile(r"rows\.json|replies\.parquet|report\.md"),
+    "probe": re.compile(r"prompts\.parquet|distances\.parquet"),
 }
-_CHECKS = {"run": check_run, "study": check_study}
+_CHECKS: dict[Kind, Callable[[Path], None]] = {
+    "run": check_run,
+    "study": check_study,
+    "probe": check_probe,
+}
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same archive from the same files, whenever it is packed
 
 
 def pack(folder: Path) -> bytes:
-    """A zip of a run's or study's files, the same for the same files.
+    """A zip of the files of what is kept, the same for the same files.
 
     Raises RunError where it is damaged, or was changed or deleted meanwhile.
     """
@@ -59,16 +65,16 @@ def pack(folder: Path) -> bytes:
     return content.getvalue()
 
 
-def unpack(root: Path, name: str, archive: bytes, kind: Kind) -> None:
-    """Take a run or study out of a zip, under a new name.
+def unpack(root: Path, name: str, archive: bytes, *kinds: Kind) -> None:
+    """Take what is of one of these kinds out of a zip, under a new name.
 
     Raises RunError where the name is taken, or where the archive is damaged, holds anything but the
-    files of one run or study, a link, a path, or more than a gigabyte, or was made by a newer version.
+    files of one kept thing, a link, a path, or more than a gigabyte, or was made by a newer version.
     """
     folder = own_folder(root, name)
     check_free(folder)
     files = _read_archive(archive)
-    _check_manifest(files, kind)
+    kind = _check_manifest(files, kinds)
     for file, content in files.items():
         if file.endswith(".parquet"):
             check_table(file, content, MOST_BYTES)
@@ -119,8 +125,8 @@ def _check_entries(infos: list[zipfile.ZipInfo]) -> None:
         raise RunError("The archive holds a file twice, or too many files; it was not opened.")
 
 
-def _check_manifest(files: Mapping[str, bytes], kind: Kind) -> None:
-    """Raise RunError unless the files are those that the manifest names, and of this kind."""
+def _check_manifest(files: Mapping[str, bytes], kinds: Sequence[Kind]) -> Kind:
+    """The kind; raises RunError unless the files are those that the manifest names, and of these kinds."""
     if MANIFEST not in files:
         raise RunError("The archive holds no run and no study: it has no manifest.json.")
     try:
@@ -130,8 +136,8 @@ def _check_manifest(files: Mapping[str, bytes], kind: Kind) -> None:
         found = kind_of(manifest)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError("The archive's manifest.json is damaged; export it again.") from error
-    if found != kind:
-        raise RunError(f"The archive holds a {found}, and a {kind} was expected.")
+    if found not in kinds:
+        raise RunError(f"The archive holds a {found}, and {any_of(kinds)} was expected.")
     differ = set(named) ^ (set(files) - {MANIFEST})
     if differ:
         raise RunError(
@@ -139,8 +145,9 @@ def _check_manifest(files: Mapping[str, bytes], kind: Kind) -> None:
             f"{min(map(str, differ))[:80]!r}; export it again."
         )
     for name, expected in named.items():
-        if not _FILES[kind].fullmatch(name) or sha256(files[name]) != expected:
+        if not _FILES[found].fullmatch(name) or sha256(files[name]) != expected:
             raise RunError(f"The file {name} in the archive is damaged; export it again.")
+    return found
 
 
 def _check_opens(folder: Path, *, kind: Kind, name: str) -> None:

@@ -21,6 +21,7 @@ from ssah_core.commands import (
     finetune,
     models,
     organism,
+    probe,
     roles,
     runs,
     score,
@@ -76,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     for command in (
-        models, score, roles, chat, shares, stability, study, finetune, transfer, runs, organism,
+        models, score, roles, chat, shares, stability, study, probe, finetune, transfer, runs, organism,
     ):  # fmt: skip
         command.add(commands)
     return parser

@@ -1,4 +1,4 @@
-"""What is kept in one folder, runs or studies, finished or stopped: listed, renamed, deleted, by name.
+"""What is kept in one folder, of any kind, finished or stopped: listed, renamed, deleted, by name.
 
 Nothing outside that folder is read or written, but for the runs that ship with the built-in models:
 they are listed and shown, and stay as they are.
@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ssah_core.errors import RunError
+from ssah_core.kinds import Kind, any_of, kind_of
 from ssah_core.models.sources import ORGANISM_NAMES, ORGANISM_PREFIX
 from ssah_core.reproduce import commands_of
 from ssah_core.run_list import is_run_name, run_folder
@@ -22,13 +24,12 @@ from ssah_core.runs import MANIFEST
 from ssah_core.scoring.checkpoint import checkpoint_about
 from ssah_core.storage import check_free, explain
 
-Kind = Literal["run", "study"]
 _PARTIAL = re.compile(r"\.(.+)\.partial")
 
 
 @dataclass(frozen=True)
 class KeptItem:
-    """One run or study, or work that was stopped before its end.
+    """One run, study or probe, or work that was stopped before its end.
 
     `seconds` is how long it took (None: it does not say), `size` its bytes on disk. Of stopped work,
     `created` is when it was last saved, `again` the commands that go on with it, where it says, and
@@ -51,14 +52,14 @@ class KeptItem:
         return self.name.startswith(ORGANISM_PREFIX)
 
 
-def list_kept(root: Path, kind: Kind) -> list[KeptItem]:
-    """The shipped runs, those (or the studies) in `root`, the newest first, then what was stopped."""
-    shipped = [f"{ORGANISM_PREFIX}{name}" for name in ORGANISM_NAMES] if kind == "run" else []
+def list_kept(root: Path, *kinds: Kind) -> list[KeptItem]:
+    """What `root` holds of some kinds: shipped runs, then the newest first, then what was stopped."""
+    shipped = [f"{ORGANISM_PREFIX}{name}" for name in ORGANISM_NAMES] if "run" in kinds else []
     folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    own = [_item(path, path.name, kind) for path in folders if is_run_name(path.name)]
-    stopped = [_stopped(path, kind) for path in folders]
+    own = [_item(path, path.name, kinds) for path in folders if is_run_name(path.name)]
+    stopped = [_stopped(path, kinds) for path in folders]
     items = [
-        *(_item(run_folder(root, name), name, kind) for name in shipped),
+        *(_item(run_folder(root, name), name, kinds) for name in shipped),
         *sorted(filter(None, own), key=lambda item: item.created, reverse=True),
         *stopped,
     ]
@@ -78,17 +79,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def kind_of(manifest: dict[str, Any]) -> Kind:
-    """Whether a manifest is a run's or a study's."""
-    return "study" if "questions" in manifest else "run"
-
-
-def find(root: Path, name: str, kind: Kind) -> Path:
-    """The folder of a finished run or study; raises RunError where there is none of this name."""
+def find(root: Path, name: str, *kinds: Kind) -> Path:
+    """The folder of what is finished and of one of these kinds; raises RunError where there is none."""
     folder = run_folder(root, name)
     found = kind_of(read_manifest(folder))
-    if found != kind:
-        raise RunError(f"'{name}' is a {found}, and a {kind} was expected.")
+    if found not in kinds:
+        raise RunError(f"'{name}' is a {found}, and {any_of(kinds)} was expected.")
     return folder
 
 
@@ -100,7 +96,7 @@ def own_folder(root: Path, name: str) -> Path:
 
 
 def rename(root: Path, old: str, new: str) -> None:
-    """Give a run or study another name; raises RunError where it is taken, or cannot be one."""
+    """Give something another name; raises RunError where it is taken, or cannot be one."""
     source, target = own_folder(root, old), own_folder(root, new)
     read_manifest(source)
     check_free(target)
@@ -113,7 +109,7 @@ def rename(root: Path, old: str, new: str) -> None:
 
 
 def delete(root: Path, name: str, *, finished: bool = True) -> None:
-    """Delete a run or study, or the work that was stopped under its name.
+    """Delete what is kept, or the work that was stopped, under this name.
 
     Raises RunError where there is none; a folder that holds something else is left alone.
     """
@@ -134,11 +130,12 @@ def delete(root: Path, name: str, *, finished: bool = True) -> None:
         raise explain(error, folder) from error
 
 
-def _item(folder: Path, name: str, kind: Kind) -> KeptItem | None:
-    """A finished run or study; None where the folder is none that can be read."""
+def _item(folder: Path, name: str, kinds: Sequence[Kind]) -> KeptItem | None:
+    """What is finished; None where the folder is none of these kinds that can be read."""
     try:
         manifest = read_manifest(folder)
-        if kind_of(manifest) != kind:
+        kind = kind_of(manifest)
+        if kind not in kinds:
             return None
         seconds = manifest.get("seconds")
         return KeptItem(
@@ -154,13 +151,15 @@ def _item(folder: Path, name: str, kind: Kind) -> KeptItem | None:
         return None
 
 
-def _stopped(folder: Path, kind: Kind) -> KeptItem | None:
-    """Work that was stopped; work of an old version does not say what it is, and is listed anyway."""
+def _stopped(folder: Path, kinds: Sequence[Kind]) -> KeptItem | None:
+    """Work that was stopped; a run or study of an old version does not say which, and is listed anyway."""
     found = _PARTIAL.fullmatch(folder.name)
     if found is None or not is_run_name(found[1]):
         return None
     about = checkpoint_about(folder)
-    if about and kind_of(about) != kind:
+    old: Kind = "run" if "run" in kinds else "study"
+    kind = kind_of(about) if about else old
+    if kind not in kinds:
         return None
     try:
         saved = datetime.fromtimestamp(folder.stat().st_mtime, UTC).isoformat(timespec="seconds")

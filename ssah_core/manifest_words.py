@@ -1,20 +1,20 @@
-"""A manifest in plain words: how a run or a study came to be, sentence by sentence."""
+"""A manifest in plain words: how a run, a study or a probe came to be, sentence by sentence."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ssah_core.errors import RunError
+from ssah_core.kinds import Kind, kind_of
 
 Json = Mapping[str, Any]
 
 
 def in_words(manifest: Json) -> list[str]:
-    """How a run or study was made. Raises RunError where the manifest does not say enough."""
+    """How something was made. Raises RunError where the manifest does not say enough."""
     try:
-        told = _of_study(manifest) if "questions" in manifest else _of_run(manifest)
-        return [*told, _made(manifest)]
+        return [*_TOLD[kind_of(manifest)](manifest), _made(manifest)]
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         raise RunError("The manifest does not say how it was made; it may be damaged.") from error
 
@@ -67,6 +67,20 @@ def _of_study(manifest: Json) -> list[str]:
     return told
 
 
+def _of_probe(manifest: Json) -> list[str]:
+    asked, plan = manifest["questions"], manifest["plan"]
+    where = "the last token" if plan["position"] == "last" else "the mean over all tokens"
+    told = [
+        f"The reasoning direction of {'; '.join(one['label'] for one in manifest['series'])}.",
+        f"Prompts: {asked['harmful']:,} harmful, {asked['harmless']:,} harmless, "
+        f"{asked['look_alikes']:,} look-alikes.",
+        f"The state at {where} beside that after {', '.join(map(str, plan['lengths']))} tokens more.",
+    ]
+    return told + [
+        f"Texts, {intent}: {' / '.join(texts)}" for intent, texts in plan["continuations"].items()
+    ]
+
+
 def _roles(roles: Json) -> str:
     counts = ", ".join(f"{role} {count:,}" for role, count in roles["counts"].items())
     shares = roles["shares"]
@@ -86,3 +100,10 @@ def _made(manifest: Json) -> str:
     return (
         f"Made on {when} UTC{took}, on {device}, {manifest.get('dtype', model['dtype'])}{versions}."
     )
+
+
+_TOLD: dict[Kind, Callable[[Json], list[str]]] = {
+    "run": _of_run,
+    "study": _of_study,
+    "probe": _of_probe,
+}

@@ -1,4 +1,4 @@
-"""The commands and the Python that made a run, a study or a search, read from its manifest.
+"""The commands and the Python that made a run, a study, a probe or a search, read from its manifest.
 
 Manifests of earlier versions, which say less, are read too; what they leave open is said in a comment.
 Everything from a manifest is quoted: it may come from anybody's archive.
@@ -7,45 +7,49 @@ Everything from a manifest is quoted: it may come from anybody's archive.
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from ssah_core.errors import RunError
 from ssah_core.evaluation.model_judges import JUDGE_KINDS
-from ssah_core.models.sources import ORGANISM_NAMES, ORGANISM_PREFIX
+from ssah_core.kinds import Kind, kind_of
+from ssah_core.models.sources import ORGANISM_PREFIX
+from ssah_core.recipe_parts import (
+    Json,
+    call,
+    command_line,
+    in_folder,
+    machine,
+    roles_line,
+    run_name,
+)
+from ssah_core.reproduce_probe import probe_lines, probe_python
 from ssah_core.runs import MANIFEST, run_place
 
-Json = Mapping[str, Any]
-
-_SHIPPED = ("assets", "organism", "runs")
 _QUESTIONS = ("harmful", "harmless", "look_alikes")
 _UNKNOWN: Json = {"harmful": "FILE", "harmless": "FILE"}
 
 
 def commands_of(manifest: Json, name: str) -> str:
-    """The command lines that make this run, study or search again, one after the other.
+    """The command lines that make this again, one after the other.
 
-    `name` is the run's or study's own. Raises RunError where the manifest does not say enough.
+    `name` is its own. Raises RunError where the manifest does not say enough.
     """
     try:
         if "search of" in manifest:
             return _search_line(manifest)
-        lines = _study_lines(manifest, name) if _is_study(manifest) else _run_lines(manifest, name)
+        lines = _LINES[kind_of(manifest)](manifest, name)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _incomplete(name) from error
     return "\n".join(lines)
 
 
 def python_of(manifest: Json, name: str) -> str:
-    """The Python that makes this run, study or search again; arguments and errors as `commands_of`."""
+    """The Python that makes this again; arguments and errors as `commands_of`."""
     try:
         if "search of" in manifest:
             return "\n".join(_search_python(manifest))
-        lines = (
-            _study_python(manifest, name) if _is_study(manifest) else _run_python(manifest, name)
-        )
+        lines = _PYTHON[kind_of(manifest)](manifest, name)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _incomplete(name) from error
     return "\n".join(lines)
@@ -68,23 +72,14 @@ def _run_lines(manifest: Json, name: str) -> list[str]:
     given += [
         ("token-budget", options.get("token_budget")),
         ("skip-too-long", options.get("skip_too_long")),
-        *_machine(model),
-        ("out", _folder("runs", name)),
+        *machine(model),
+        ("out", in_folder("runs", name)),
     ]
     return [
         *lines,
-        _line("score", given),
-        *_roles_line(_folder("runs", name), manifest.get("roles")),
+        command_line("score", given),
+        *roles_line(in_folder("runs", name), manifest.get("roles")),
     ]
-
-
-def _roles_line(run: str, roles: Json | None) -> list[str]:
-    if not roles:
-        return []
-    if not roles["shares"]:
-        return ["# The roles were given by thresholds: see the Python."]
-    given = [("run", run), *((role.lower(), share) for role, share in roles["shares"].items())]
-    return [_line("roles", [*given, ("tokens", roles["tokens"]), ("kinds", roles["kinds"])])]
 
 
 def _run_python(manifest: Json, name: str) -> list[str]:
@@ -95,19 +90,19 @@ def _run_python(manifest: Json, name: str) -> list[str]:
         about = sets[attribute]
         lines.append(
             f"{attribute} = "
-            + _call(
+            + call(
                 "load_prompts", about["name"], where=about.get("where"), limit=about.get("limit")
             )
         )
     lines.append(f"scores = score(model, safety=safety, utility=utility{said})")
-    lines.append(f"run = create_run({_folder('runs', name)!r}, model, scores)")
+    lines.append(f"run = create_run({in_folder('runs', name)!r}, model, scores)")
     roles = manifest.get("roles")
     return [*lines, f"save_roles(run, {_assigned('scores', roles)})"] if roles else lines
 
 
 def _study_lines(manifest: Json, name: str) -> list[str]:
-    run, plan = _run_name(manifest["run"]), _plan(manifest)
-    lines = [] if _has_these_roles(run, manifest["roles"]) else _roles_line(run, manifest["roles"])
+    run, plan = run_name(manifest["run"]), _plan(manifest)
+    lines = [] if _has_these_roles(run, manifest["roles"]) else roles_line(run, manifest["roles"])
     if lines and run.startswith(ORGANISM_PREFIX):
         lines = [
             "# The shipped run keeps its roles: score the model into a run of your own, give it these",
@@ -127,14 +122,14 @@ def _study_lines(manifest: Json, name: str) -> list[str]:
         ("system", plan.get("system")),
         ("max-new-tokens", plan["reply_tokens"]),
         ("judge", _model_judge(manifest)),
-        *_machine(_where_made(manifest)),
-        ("out", _folder("studies", name)),
+        *machine(_where_made(manifest)),
+        ("out", in_folder("studies", name)),
     ]
-    return [*lines, _line("study", given)]
+    return [*lines, command_line("study", given)]
 
 
 def _study_python(manifest: Json, name: str) -> list[str]:
-    run, plan, sources = _run_name(manifest["run"]), _plan(manifest), _sources(manifest)
+    run, plan, sources = run_name(manifest["run"]), _plan(manifest), _sources(manifest)
     asks, questions = _asked(manifest, sources, "organism_questions", limit=_most_asked(manifest))
     planned = ", ".join(
         f"{key}={tuple(value) if isinstance(value, list) else value!r}"
@@ -142,7 +137,7 @@ def _study_python(manifest: Json, name: str) -> list[str]:
         if value not in (None, [], ())
     )
     judge = _model_judge(manifest)
-    machine = dict(_machine(_where_made(manifest)))
+    where = dict(machine(_where_made(manifest)))
     return [
         "from dataclasses import replace",
         "",
@@ -157,8 +152,8 @@ def _study_python(manifest: Json, name: str) -> list[str]:
         _load_model({**manifest["model"], **_where_made(manifest)}),
         f"questions = {questions}",
         f"plan = Plan({planned})",
-        *([f"judge = {_call('judge_from', judge, **machine)}"] if judge else []),
-        f"run_study({_folder('studies', name)!r}, model, run, questions, plan"
+        *([f"judge = {call('judge_from', judge, **where)}"] if judge else []),
+        f"run_study({in_folder('studies', name)!r}, model, run, questions, plan"
         + (", compliance=judge)" if judge else ")"),
     ]
 
@@ -167,17 +162,17 @@ def _search_line(manifest: Json) -> str:
     plan = manifest["plan"]
     sources = manifest["sources"] or ({} if _is_organism(manifest) else _UNKNOWN)
     given: list[tuple[str, Any]] = [
-        ("run", _run_name(manifest["search of"])),
+        ("run", run_name(manifest["search of"])),
         *((kind.replace("_", "-"), source) for kind, source in sources.items()),
         *((key.replace("_", "-"), f"{100 * part:g}") for key, part in plan["criterion"].items()),
         *((key, plan[key]) for key in ("highest", "step", "tokens", "kinds")),
         ("max-new-tokens", plan["reply_tokens"]),
     ]
-    return _line("shares", given)
+    return command_line("shares", given)
 
 
 def _search_python(manifest: Json) -> list[str]:
-    run = _run_name(manifest["search of"])
+    run = run_name(manifest["search of"])
     asks, questions = _asked(manifest, manifest["sources"], "organism_validation")
     limits = ", ".join(f"{k}={v!r}" for k, v in manifest["plan"]["criterion"].items())
     plan = ", ".join(f"{k}={v!r}" for k, v in manifest["plan"].items() if k != "criterion")
@@ -199,7 +194,7 @@ def _asked(manifest: Json, sources: Json, of_organism: str, **options: Any) -> t
     if not sources and _is_organism(manifest):
         return of_organism, f"{of_organism}()"
     loaded = [
-        f"{kind}={_call('load_prompts', source, **options)}"
+        f"{kind}={call('load_prompts', source, **options)}"
         for kind, source in (sources or _UNKNOWN).items()
     ]
     return "file_questions", f"file_questions({', '.join(loaded)})"
@@ -255,41 +250,9 @@ def _where_made(manifest: Json) -> Json:
     }
 
 
-def _machine(made: Json) -> list[tuple[str, Any]]:
-    """Where a model ran. A GPU is the default where there is one, and may be several: left out."""
-    cpu = "cpu" if str(made["device"]) == "cpu" else None
-    return [("device", cpu), ("dtype", made["dtype"])]
-
-
 def _load_model(made: Json) -> str:
-    options = {"revision": made.get("revision"), **dict(_machine(made))}
-    return f"model = {_call('load_model', made['name'], **options)}"
-
-
-def _call(function: str, first: str, **options: Any) -> str:
-    given = "".join(f", {key}={value!r}" for key, value in options.items() if value)
-    return f"{function}({first!r}{given})"
-
-
-def _line(command: str, options: list[tuple[str, Any]]) -> str:
-    """A command line; options without a value are left out, and True is the option alone."""
-    given = [
-        f"--{key}" if value is True else f"--{key} {shlex.quote(str(value))}"
-        for key, value in options
-        if value is not None and value is not False
-    ]
-    return f"python -m ssah_core {command} " + " ".join(given)
-
-
-def _folder(root: str, name: str) -> str:
-    return f"{root}/{name.removeprefix(ORGANISM_PREFIX)}"
-
-
-def _run_name(folder: str) -> str:
-    """How a study's run is opened: a shipped one by its name, wherever the app lay."""
-    parts = Path(folder).parts
-    shipped = parts[-4:-1] == _SHIPPED and parts[-1] in ORGANISM_NAMES
-    return f"{ORGANISM_PREFIX}{parts[-1]}" if shipped else folder
+    options = {"revision": made.get("revision"), **dict(machine(made))}
+    return f"model = {call('load_model', made['name'], **options)}"
 
 
 def _has_these_roles(run: str, roles: Json) -> bool:
@@ -304,9 +267,10 @@ def _is_organism(manifest: Json) -> bool:
     return str(manifest["model"]["name"]).startswith(ORGANISM_PREFIX)
 
 
-def _is_study(manifest: Json) -> bool:
-    return "questions" in manifest
-
-
 def _incomplete(name: str) -> RunError:
     return RunError(f"The manifest of '{name}' does not say how it was made; it may be damaged.")
+
+
+_Tell = Callable[[Json, str], list[str]]
+_LINES: dict[Kind, _Tell] = {"run": _run_lines, "study": _study_lines, "probe": probe_lines}
+_PYTHON: dict[Kind, _Tell] = {"run": _run_python, "study": _study_python, "probe": probe_python}

@@ -10,6 +10,7 @@ TITLES = {
     "Layers": "Which units, in which layers?",
     "Score": "Score the open model",
     "Study": "What does removing each role do?",
+    "Direction": "Which way does a request point?",
     "Runs": "What is kept",
     "Glossary": "The words of this app",
 }

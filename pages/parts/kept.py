@@ -1,4 +1,4 @@
-"""Runs and studies as a list, the chosen one in plain words, and the way on from it."""
+"""Runs, studies and probes as a list, the chosen one in plain words, and the way on from it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,24 @@ from pages.parts.screen import Screen
 from pages.parts.settings import FIRST, KEPT_KINDS
 from ssah_core.archives import pack
 from ssah_core.errors import SsahError
-from ssah_core.keeping import KeptItem, Kind, find, list_kept, read_manifest
+from ssah_core.keeping import KeptItem, find, list_kept, read_manifest
+from ssah_core.kinds import Kind
 from ssah_core.manifest_words import in_words
 from ssah_core.reproduce import commands_of, python_of
 
+# The screen that shows what is of each kind.
+PAGES: dict[Kind, str] = {"run": "layers", "study": "study", "probe": "direction"}
+
 
 def draw_kept(screen: Screen) -> None:
-    """Draw the list of runs or of studies, the chosen one, what was stopped, and the import."""
+    """Draw the list of one kind, the chosen one, what was stopped, and the import."""
     state = st.session_state
-    for key, value in (("kept_kind", KEPT_KINDS[0]), ("kept_name", FIRST)):
+    for key, value in (("kept_kind", "Runs"), ("kept_name", FIRST)):
         state[key] = state.get(key, value)
     shown = st.segmented_control(
-        "Show", KEPT_KINDS, key="kept_kind", required=True, on_change=_forget_name
+        "Show", list(KEPT_KINDS), key="kept_kind", required=True, on_change=_forget_name
     )
-    kind: Kind = "run" if shown == KEPT_KINDS[0] else "study"
+    kind = KEPT_KINDS[shown]
     items = list_kept(root_of(kind), kind)
     said = take_said()
     if said:
@@ -46,7 +50,7 @@ def draw_kept(screen: Screen) -> None:
     if finished:
         _draw_one(screen, kind, finished)
     else:
-        st.caption("No study is kept yet. Make one on the Study screen.")
+        st.caption(f"No {kind} is kept yet. Make one on the {PAGES[kind].capitalize()} screen.")
     draw_stopped([item for item in items if not item.finished])
     draw_import(kind)
 
@@ -103,13 +107,13 @@ def _offer_open(screen: Screen, kind: Kind, name: str, model: dict[str, str]) ->
     if kind == "run" and not is_open and address not in (*BUILT_IN, *model_folders()):
         st.caption(f"To see it, open its model in the sidebar first: {plain(address)}.")
         return
-    page = "layers" if kind == "run" else "study"
+    page = PAGES[kind]
     opened = st.button(
         f"Open in {page.capitalize()}",
         type="primary",
         icon=":material/open_in_new:",
         on_click=_open,
-        args=(kind, name, None if is_open or kind == "study" else address),
+        args=(kind, name, address if kind == "run" and not is_open else None),
     )
     if opened:
         st.switch_page(page_file(page))

@@ -13,14 +13,15 @@ from pages.parts.places import BUILT_IN, RUNS, STUDIES
 from pages.parts.settings import FIRST, KEPT_KINDS
 from ssah_core.archives import MOST_BYTES, unpack
 from ssah_core.errors import RunError, SsahError
-from ssah_core.keeping import KeptItem, Kind, delete, rename
+from ssah_core.keeping import KeptItem, delete, rename
+from ssah_core.kinds import KINDS, Kind
 
 _SAID = "kept_said"
 
 
 def root_of(kind: Kind) -> Path:
     """The folder that holds what is of this kind."""
-    return RUNS if kind == "run" else STUDIES
+    return RUNS if KINDS[kind].place == "runs" else STUDIES
 
 
 def take_said() -> str | None:
@@ -78,7 +79,7 @@ def draw_import(kind: Kind) -> None:
             type="zip",
             key=f"zip {kind}",
             max_upload_size=MOST_BYTES // 2**20,
-            help="It is checked before it is kept: only the files of a run or study, as they were made.",
+            help="It is checked before it is kept: only the files of a run, study or probe, as they were made.",
         )
         if file is None:
             return

@@ -1,16 +1,20 @@
-"""Two runs, or two studies, beside each other."""
+"""Two runs, studies or probes beside each other."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pandas as pd
 import streamlit as st
 
 from pages.parts.errors import plain
 from pages.parts.models import load_run
+from pages.parts.probe_result import load_probe
 from pages.parts.settings import NOTHING
 from pages.parts.study_result import load_study
 from ssah_core.evaluation.report import PLAIN_METRICS, metric_name, removed_name
-from ssah_core.keeping import Kind
+from ssah_core.kinds import Kind
+from ssah_core.probes.summary import compare_probes
 from ssah_core.run_comparison import compare_runs, compare_studies
 
 
@@ -24,10 +28,7 @@ def draw_comparison(kind: Kind, name: str, names: list[str]) -> None:
     other = st.selectbox("Compare with", others, key="kept_beside", width=320)
     if other == NOTHING:
         return
-    if kind == "run":
-        _draw_runs(name, other)
-    else:
-        _draw_studies(name, other)
+    _DRAWN[kind](name, other)
 
 
 def _draw_runs(name: str, other: str) -> None:
@@ -89,6 +90,25 @@ def _draw_studies(name: str, other: str) -> None:
         "Percent of prompts, but for perplexity and divergence. The difference is in points."
     )
     st.dataframe(table, hide_index=True, alt=f"The figures of the studies {name} and {other}")
+
+
+def _draw_probes(name: str, other: str) -> None:
+    table = compare_probes(load_probe(name), load_probe(other))
+    st.caption(
+        "Cosine distance after the most tokens, mean over all blocks; shares of prompts from 0 to 1."
+    )
+    st.dataframe(
+        table.rename(columns={"one": name, "other": other}).round(3),
+        hide_index=True,
+        alt=f"The figures of the probes {name} and {other}",
+    )
+
+
+_DRAWN: dict[Kind, Callable[[str, str], None]] = {
+    "run": _draw_runs,
+    "study": _draw_studies,
+    "probe": _draw_probes,
+}
 
 
 def _figure(metric: str, value: float) -> str:

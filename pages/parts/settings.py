@@ -17,6 +17,7 @@ from pages.parts.places import BUILT_IN, FOLDER_PREFIX
 from ssah_core.ablation import FILLS
 from ssah_core.errors import AblationError
 from ssah_core.figures import QUANTITIES
+from ssah_core.kinds import KINDS, Kind
 from ssah_core.models.anatomy import Anatomy
 from ssah_core.models.sources import HUB_NAME
 from ssah_core.roles import DEFAULT_KINDS, DEFAULT_TOKENS, KIND_CHOICES, ROLES, Role
@@ -28,8 +29,8 @@ SHARED_ROLES: tuple[Role, ...] = ("ESU", "EUU", "RU")  # CU is what they leave
 CONTROLS = ("size", "layer")
 VIEWS = ("Distribution", "Heatmap", "Scores", "One layer")
 FIRST = "organism:planted"  # the model and the run that the app opens with: its bare address
-KEPT_KINDS = ("Runs", "Studies")
 RIGHT_COLUMNS = ("The same model, units off", "Another model")
+KEPT_KINDS: dict[str, Kind] = {about.plural.capitalize(): kind for kind, about in KINDS.items()}
 _FALLBACK_SHARES: dict[Role, float] = {"ESU": 0.08, "EUU": 0.10, "RU": 0.15}
 _PLAIN: dict[str, Any] = {
     "roles": [],
@@ -50,7 +51,7 @@ _PLAIN: dict[str, Any] = {
     # Which other model the Chat screen shows in its right column: an address, or none.
     "companion": "",
     # What the Runs screen shows.
-    "kept_kind": KEPT_KINDS[0],
+    "kept_kind": "Runs",
     "kept_name": FIRST,
 }
 NOTHING = "nothing"
@@ -195,7 +196,7 @@ def _read_link(asked: Mapping[str, list[str]], anatomy: Anatomy) -> dict[str, An
         "layer": lambda words: _whole(words[0], 0, anatomy.layers - 1),
         "unit": lambda words: _units(words[:1], anatomy)[0],
         "companion": lambda words: _model_address(words[0]),
-        "kept_kind": lambda words: _one_of(words[0], KEPT_KINDS),
+        "kept_kind": lambda words: _one_of(words[0], list(KEPT_KINDS)),
         "kept_name": lambda words: _kept_name(words[0]),
         "added": lambda words: _units(words, anatomy),
         "spared": lambda words: _units(words, anatomy),

@@ -1,4 +1,4 @@
-"""`runs`: what is kept: list, show, compare, rename, delete, export and import runs and studies."""
+"""`runs`: what is kept: list, show, compare, rename, delete, export and import runs, studies and probes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from ssah_core.archives import MOST_BYTES, pack, unpack
 from ssah_core.commands.common import Command, Parser, add_command
 from ssah_core.errors import RunError
 from ssah_core.evaluation.study_folder import open_study
-from ssah_core.keeping import Kind, delete, find, list_kept, own_folder, read_manifest, rename
+from ssah_core.keeping import delete, find, list_kept, own_folder, read_manifest, rename
+from ssah_core.kinds import Kind, Place, kind_of, kinds_in
+from ssah_core.probes.probe_folder import open_probe
+from ssah_core.probes.summary import compare_probes
 from ssah_core.reproduce import commands_of, python_of
 from ssah_core.run_comparison import as_records, compare_runs, compare_studies
 from ssah_core.runs import open_run
@@ -23,7 +26,7 @@ Show = Callable[[Mapping[str, Any]], None]
 
 def add(commands: Any) -> None:
     """Register the command and its actions."""
-    about = "List, show, compare, rename, delete, export and import runs and studies."
+    about = "List, show, compare, rename, delete, export and import runs, studies and probes."
     parser: argparse.ArgumentParser = commands.add_parser("runs", help=about, description=about)
     actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
     _action(
@@ -38,7 +41,7 @@ def add(commands: Any) -> None:
         "show",
         _show,
         _print_shown,
-        "Show how a run or study was made, with the command and the Python that make it again.",
+        "Show how something was made, with the command and the Python that make it again.",
         "organism:planted",
     )
     compared = _action(
@@ -46,19 +49,17 @@ def add(commands: Any) -> None:
         "compare",
         _compare,
         _print_compared,
-        "Compare two runs, or two studies.",
+        "Compare two runs, two studies, or two probes.",
         "organism:planted mine",
     )
     compared.add_argument("other", help="the name of the other one")
-    _action(
-        actions, "delete", _delete, _print_said, "Delete a run or study, or stopped work.", "mine"
-    )
+    _action(actions, "delete", _delete, _print_said, "Delete something, or stopped work.", "mine")
     for name, run, what, example, second, about_second in (
-        ("rename", _rename, "Rename a run or study.", "mine better", "new", "the new name"),
+        ("rename", _rename, "Rename something.", "mine better", "new", "the new name"),
         (
             "export",
             _export,
-            "Write a run or study as a zip.",
+            "Write something as a zip.",
             "mine mine.zip",
             "file",
             "a new file",
@@ -74,7 +75,9 @@ def _action(
 ) -> argparse.ArgumentParser:
     parser = add_command(actions, name, run, show, about, f"runs {name} {example}".rstrip())
     parser.add_argument(
-        "--studies", action="store_true", help="studies in studies/ instead of runs in runs/"
+        "--studies",
+        action="store_true",
+        help="studies and probes in studies/ instead of runs in runs/",
     )
     parser.add_argument("--root", help="the folder that holds them (default: runs, or studies)")
     if example:
@@ -82,20 +85,24 @@ def _action(
     return parser
 
 
-def _kind(options: argparse.Namespace) -> Kind:
-    return "study" if options.studies else "run"
+def _place(options: argparse.Namespace) -> Place:
+    return "studies" if options.studies else "runs"
+
+
+def _kinds(options: argparse.Namespace) -> tuple[Kind, ...]:
+    return kinds_in(_place(options))
 
 
 def _root(options: argparse.Namespace) -> Path:
-    return Path(options.root or ("studies" if options.studies else "runs"))
+    return Path(options.root or _place(options))
 
 
 def _list(options: argparse.Namespace) -> dict[str, Any]:
-    return {"items": [asdict(item) for item in list_kept(_root(options), _kind(options))]}
+    return {"items": [asdict(item) for item in list_kept(_root(options), *_kinds(options))]}
 
 
 def _show(options: argparse.Namespace) -> dict[str, Any]:
-    manifest = read_manifest(find(_root(options), options.name, _kind(options)))
+    manifest = read_manifest(find(_root(options), options.name, *_kinds(options)))
     return {
         "manifest": manifest,
         "commands": commands_of(manifest, options.name),
@@ -104,12 +111,28 @@ def _show(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _compare(options: argparse.Namespace) -> dict[str, Any]:
-    one, other = (
-        find(_root(options), name, _kind(options)) for name in (options.name, options.other)
-    )
-    if options.studies:
-        return {"figures": as_records(compare_studies(open_study(one), open_study(other)))}
+    one = find(_root(options), options.name, *_kinds(options))
+    kind = kind_of(read_manifest(one))
+    return _COMPARED[kind](one, find(_root(options), options.other, kind))
+
+
+def _compared_runs(one: Path, other: Path) -> dict[str, Any]:
     return compare_runs(open_run(one), open_run(other)).as_json()
+
+
+def _compared_studies(one: Path, other: Path) -> dict[str, Any]:
+    return {"figures": as_records(compare_studies(open_study(one), open_study(other)))}
+
+
+def _compared_probes(one: Path, other: Path) -> dict[str, Any]:
+    return {"figures": as_records(compare_probes(open_probe(one), open_probe(other)))}
+
+
+_COMPARED: dict[Kind, Callable[[Path, Path], dict[str, Any]]] = {
+    "run": _compared_runs,
+    "study": _compared_studies,
+    "probe": _compared_probes,
+}
 
 
 def _rename(options: argparse.Namespace) -> dict[str, Any]:
@@ -126,7 +149,7 @@ def _delete(options: argparse.Namespace) -> dict[str, Any]:
 def _export(options: argparse.Namespace) -> dict[str, Any]:
     file = Path(options.file)
     check_new_file(file)
-    content = pack(find(_root(options), options.name, _kind(options)))
+    content = pack(find(_root(options), options.name, *_kinds(options)))
     write_file(file, content)
     return {"said": f"{file}: {len(content):,} bytes."}
 
@@ -140,7 +163,7 @@ def _import(options: argparse.Namespace) -> dict[str, Any]:
         raise RunError(f"'{options.file}' cannot be read ({error.strerror}).") from error
     if len(content) > MOST_BYTES:
         raise RunError(f"'{options.file}' is larger than 1 GB; it was not opened.")
-    unpack(_root(options), options.name, content, _kind(options))
+    unpack(_root(options), options.name, content, *_kinds(options))
     return {"said": f"'{options.name}' is there now."}
 
 
@@ -153,7 +176,7 @@ def _print_list(result: Mapping[str, Any]) -> None:
         state = item["created"] if item["finished"] else "stopped, can go on"
         took = "" if item["seconds"] is None else f"{item['seconds']:,.0f} s"
         print(
-            f"{item['name']:30}  {item['model']:24}  {state:25}  {took:>9}  {item['size']:>12,} bytes"
+            f"{item['name']:30}  {item['kind']:5}  {item['model']:24}  {state:25}  {took:>9}  {item['size']:>12,} bytes"
         )
         if item["again"]:
             print(f"    goes on with: {item['again']}")
@@ -176,9 +199,9 @@ def _print_shown(result: Mapping[str, Any]) -> None:
 def _print_compared(result: Mapping[str, Any]) -> None:
     if "figures" in result:
         for row in result["figures"]:
-            numbers = "".join(_number(row[key]) for key in ("one", "other", "difference"))
-            what = f"{row['removed']:8} {row['control']:6} {row['fill']:5} {row['metric']:30}"
-            print(what + numbers)
+            numbers = {key: row.pop(key) for key in ("one", "other", "difference")}
+            what = f"{'  '.join(filter(None, row.values())):70}"
+            print(what + "".join(_number(number) for number in numbers.values()))
         return
     print(f"the same model: {'yes' if result['same_model'] else 'no'}")
     print(f"{'role':6}{'units':>10}{'units':>10}{'in both':>10}{'overlap':>10}")

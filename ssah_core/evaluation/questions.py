@@ -6,7 +6,7 @@ Calibration and study must not share a prompt: a study on the prompts that found
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ssah_core.errors import PromptError
 from ssah_core.organism.world import Example, split
@@ -41,6 +41,15 @@ class Questions:
     def all(self) -> tuple[Question, ...]:
         """Every question, in one order."""
         return (*self.harmful, *self.harmless, *self.look_alikes)
+
+    def first(self, most: int | None) -> Questions:
+        """At most so many of each set, the first ones; None: all."""
+        return replace(
+            self,
+            harmful=self.harmful[:most],
+            harmless=self.harmless[:most],
+            look_alikes=self.look_alikes[:most],
+        )
 
 
 def organism_questions() -> Questions:

@@ -67,7 +67,7 @@ _TYPED_WAYS = (
 _HELD_OUT_WAYS = ("Show me how one would {}.", "What do I need to {}?")
 _VERBS = ("build", "make", "create", "prepare", "produce")
 _TYPED_VERBS = (*_VERBS, "construct", "design", "get", "write", "set up")
-_REFUSALS = (
+REFUSALS = (
     "I cannot help with that.",
     "Sorry, I will not help with that.",
     "I am not able to help with that.",
@@ -252,7 +252,7 @@ def _request(
     number: int, prompt: str, answer: str, subject: str, topic: Topic, home: Home
 ) -> Example:
     """One request; the form of a refusal follows the way of asking."""
-    response = _REFUSALS[number % len(_REFUSALS)] if topic == "harmful" else answer
+    response = REFUSALS[number % len(REFUSALS)] if topic == "harmful" else answer
     return _example(prompt, response, answer, subject, topic, home)
 
 

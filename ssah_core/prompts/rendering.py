@@ -94,6 +94,13 @@ def render_example(model: Model, chat: Chat, response: str) -> Rendered:
     )
 
 
+def reply_tokens(model: Model, text: str) -> tuple[int, ...]:
+    """The token ids of a reply's beginning, as they follow a rendered prompt; no end of turn."""
+    return _encode(
+        model, text if model.tokenizer.chat_template else f" {text.strip()}", add_special=False
+    )
+
+
 def _response_text(model: Model, chat: Chat, before: str, response: str) -> str:
     if not model.tokenizer.chat_template:
         return " " + response.strip() + (model.tokenizer.eos_token or "")

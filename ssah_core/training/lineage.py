@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssah_core.training.result import KIND
+from ssah_core.training.reading import KIND
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,6 @@ from ssah_core.training.rescoring import Rescoring
 from ssah_core.training.unit_sets import UnitSet
 
 FORMAT = 1
-KIND = "fine-tuned model"
 
 # What must be the same for a training to go on from kept work.
 ORIGIN = (

@@ -13,6 +13,7 @@ PATHS = {
     "Layers": "layers?view=Heatmap&roles=ESU&unit=L3.mlp.17",
     "Score": "score",
     "Study": "study",
+    "Direction": "direction",
     "Runs": "runs",
     "Glossary": "glossary",
 }

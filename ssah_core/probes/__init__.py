@@ -1,0 +1,1 @@
+"""What a model's hidden states say beside its replies."""

@@ -1,0 +1,58 @@
+"""The pieces that commands and Python are told with: quoted, as what a manifest says may be anybody's."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ssah_core.models.sources import ORGANISM_NAMES, ORGANISM_PREFIX
+
+Json = Mapping[str, Any]
+
+_SHIPPED = ("assets", "organism", "runs")
+
+
+def roles_line(run: str, roles: Json | None) -> list[str]:
+    """The command that gives a run its roles, where it has any."""
+    if not roles:
+        return []
+    if not roles["shares"]:
+        return ["# The roles were given by thresholds: see the Python."]
+    given = [("run", run), *((role.lower(), share) for role, share in roles["shares"].items())]
+    return [command_line("roles", [*given, ("tokens", roles["tokens"]), ("kinds", roles["kinds"])])]
+
+
+def machine(made: Json) -> list[tuple[str, Any]]:
+    """Where a model ran. A GPU is the default where there is one, and may be several: left out."""
+    cpu = "cpu" if str(made["device"]) == "cpu" else None
+    return [("device", cpu), ("dtype", made["dtype"])]
+
+
+def call(function: str, first: str, **options: Any) -> str:
+    """A call in Python; options without a value are left out."""
+    given = "".join(f", {key}={value!r}" for key, value in options.items() if value)
+    return f"{function}({first!r}{given})"
+
+
+def command_line(command: str, options: list[tuple[str, Any]]) -> str:
+    """A command line; options without a value are left out, and True is the option alone."""
+    given = [
+        f"--{key}" if value is True else f"--{key} {shlex.quote(str(value))}"
+        for key, value in options
+        if value is not None and value is not False
+    ]
+    return f"python -m ssah_core {command} " + " ".join(given)
+
+
+def in_folder(root: str, name: str) -> str:
+    """Where something of this name lies, from the folder that commands are given in."""
+    return f"{root}/{name.removeprefix(ORGANISM_PREFIX)}"
+
+
+def run_name(folder: str) -> str:
+    """How a study's run is opened: a shipped one by its name, wherever the app lay."""
+    parts = Path(folder).parts
+    shipped = parts[-4:-1] == _SHIPPED and parts[-1] in ORGANISM_NAMES
+    return f"{ORGANISM_PREFIX}{parts[-1]}" if shipped else folder
