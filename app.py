@@ -17,6 +17,7 @@ page = st.navigation(
         st.Page(ROOT / "pages" / "score.py", title="Score", icon=":material/query_stats:"),
         st.Page(ROOT / "pages" / "study.py", title="Study", icon=":material/science:"),
         st.Page(ROOT / "pages" / "direction.py", title="Direction", icon=":material/explore:"),
+        st.Page(ROOT / "pages" / "training.py", title="Training", icon=":material/model_training:"),
         st.Page(ROOT / "pages" / "runs.py", title="Runs", icon=":material/inventory_2:"),
         st.Page(ROOT / "pages" / "glossary.py", title="Glossary", icon=":material/menu_book:"),
     ]

@@ -6,7 +6,9 @@ Hashes prove only that nothing was changed since an archive was packed, not that
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 from ssah_core.errors import RunError
 from ssah_core.evaluation.report import control_notes, in_words, markdown
 from ssah_core.evaluation.study_folder import KeptStudy, open_study
+from ssah_core.experiment_figures import curves_of
 from ssah_core.models.anatomy import Anatomy
 from ssah_core.probes.probe_folder import open_probe
 from ssah_core.probes.probe_tables import GROUPS, KeptProbe
@@ -23,6 +26,8 @@ from ssah_core.probes.summary import View, summary
 from ssah_core.reproduce import commands_of, python_of
 from ssah_core.runs import Run, open_run
 from ssah_core.scoring.scores import TOKEN_CHOICES
+from ssah_core.training import experiment_report
+from ssah_core.training.experiment_folder import open_experiment
 
 _MOST_COLUMNS = 32
 _ODD = (ValueError, KeyError, TypeError, AttributeError, IndexError, StopIteration)
@@ -86,6 +91,31 @@ def check_probe(folder: Path) -> None:
         raise RunError(f"The probe '{folder}' is damaged: its parts are not a probe's.") from error
     if not known:
         raise RunError(f"The probe '{folder}' is damaged: its distances do not fit its prompts.")
+
+
+def check_experiment(folder: Path) -> None:
+    """Raise RunError unless this is an experiment whose rows can be shown."""
+    kept = open_experiment(folder)
+    try:
+        commands_of(kept.manifest, folder.name)
+        python_of(kept.manifest, folder.name)
+        told = experiment_report.markdown(kept.rows), experiment_report.in_words(kept.rows)
+        curves_of(kept.rows)
+        known = _says_who(kept.manifest) and all(told) and all(map(_is_trial, kept.rows))
+    except _ODD as error:
+        raise RunError(f"The experiment '{folder}' is damaged: its parts are not one's.") from error
+    if not known:
+        raise RunError(f"The experiment '{folder}' is damaged: its rows cannot be shown.")
+
+
+def _is_trial(row: Mapping[str, Any]) -> bool:
+    """Whether a row's names are text, and its figures numbers."""
+    figures = [figure for metric in row["metrics"].values() for figure in metric.values()]
+    points = [value for point in row["curve"] for value in point.values()]
+    numbers = all(
+        isinstance(x, int | float) for x in (row["rate"], row["units"], *figures, *points)
+    )
+    return numbers and isinstance(row["lesson"], str) and isinstance(row["condition"], str)
 
 
 def _fits(run: Run) -> bool:

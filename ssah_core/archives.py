@@ -17,7 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ssah_core.archive_content import check_probe, check_run, check_study, check_table
+from ssah_core.archive_content import (
+    check_experiment,
+    check_probe,
+    check_run,
+    check_study,
+    check_table,
+)
 from ssah_core.errors import RunError
 from ssah_core.keeping import own_folder, read_manifest
 from ssah_core.kinds import Kind, any_of, kind_of
@@ -30,11 +36,13 @@ _FILES: dict[Kind, re.Pattern[str]] = {
     "run": re.compile(r"scores\.safetensors|prompts\.parquet|roles-[0-9a-f]{12}\.parquet"),
     "study": re.compile(r"rows\.json|replies\.parquet|report\.md"),
     "probe": re.compile(r"prompts\.parquet|distances\.parquet"),
+    "experiment": re.compile(r"rows\.json|report\.md"),
 }
 _CHECKS: dict[Kind, Callable[[Path], None]] = {
     "run": check_run,
     "study": check_study,
     "probe": check_probe,
+    "experiment": check_experiment,
 }
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same archive from the same files, whenever it is packed
 

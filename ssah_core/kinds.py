@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["run", "study", "probe"]
+Kind = Literal["run", "study", "probe", "experiment"]
 Place = Literal["runs", "studies"]
 
 
@@ -27,6 +27,7 @@ KINDS: Mapping[Kind, KindAbout] = {
     "run": KindAbout("runs", "runs"),
     "study": KindAbout("studies", "studies"),
     "probe": KindAbout("probes", "studies"),
+    "experiment": KindAbout("experiments", "studies"),
 }
 
 
@@ -46,4 +47,4 @@ def kind_of(manifest: Mapping[str, Any]) -> Kind:
 
 def any_of(kinds: Sequence[Kind]) -> str:
     """For example "a study or a probe"."""
-    return " or ".join(f"a {kind}" for kind in kinds)
+    return " or ".join(f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}" for kind in kinds)

@@ -81,6 +81,26 @@ def _of_probe(manifest: Json) -> list[str]:
     ]
 
 
+def _of_experiment(manifest: Json) -> list[str]:
+    asked, design = manifest["questions"], manifest["design"]
+    options = design["options"]
+    length = f"{options['steps']:,} steps" if options["steps"] else f"{options['epochs']:g} epochs"
+    conditions = "; ".join(one["name"] for one in design["conditions"])
+    return [
+        f"An experiment ({design['kind']}) on {manifest['model']['name']}, with the units of "
+        f"{manifest['run']}.",
+        *(
+            f"Lesson, {one['prompts']['prompts']:,} prompts: {one['about']}"
+            for one in design["lessons"]
+        ),
+        f"Conditions: {conditions}.",
+        f"Trainings of {length} in batches of {options['batch_size']}, over {design['seeds']} seeds, at "
+        f"the learning rates {', '.join(f'{rate:g}' for rate in design['rates'])}.",
+        f"Asked afterwards: {asked['harmful']:,} harmful, {asked['harmless']:,} harmless, "
+        f"{asked['look_alikes']:,} look-alikes.",
+    ]
+
+
 def _roles(roles: Json) -> str:
     counts = ", ".join(f"{role} {count:,}" for role, count in roles["counts"].items())
     shares = roles["shares"]
@@ -106,4 +126,5 @@ _TOLD: dict[Kind, Callable[[Json], list[str]]] = {
     "run": _of_run,
     "study": _of_study,
     "probe": _of_probe,
+    "experiment": _of_experiment,
 }

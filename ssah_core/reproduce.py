@@ -23,6 +23,7 @@ from ssah_core.recipe_parts import (
     roles_line,
     run_name,
 )
+from ssah_core.reproduce_experiment import experiment_lines, experiment_python
 from ssah_core.reproduce_probe import probe_lines, probe_python
 from ssah_core.runs import MANIFEST, run_place
 
@@ -272,5 +273,15 @@ def _incomplete(name: str) -> RunError:
 
 
 _Tell = Callable[[Json, str], list[str]]
-_LINES: dict[Kind, _Tell] = {"run": _run_lines, "study": _study_lines, "probe": probe_lines}
-_PYTHON: dict[Kind, _Tell] = {"run": _run_python, "study": _study_python, "probe": probe_python}
+_LINES: dict[Kind, _Tell] = {
+    "run": _run_lines,
+    "study": _study_lines,
+    "probe": probe_lines,
+    "experiment": experiment_lines,
+}
+_PYTHON: dict[Kind, _Tell] = {
+    "run": _run_python,
+    "study": _study_python,
+    "probe": probe_python,
+    "experiment": experiment_python,
+}

@@ -1,8 +1,8 @@
-"""Two runs, or two studies, beside each other: what is the same, and by how much the rest differs."""
+"""Two runs, studies or experiments beside each other: what is the same, and by how much the rest differs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from ssah_core.evaluation.study_folder import KeptStudy
 from ssah_core.roles import DEFAULT_TOKENS, ROLES, Roles
 from ssah_core.runs import Run
 from ssah_core.scoring.scores import Tokens
+from ssah_core.training.experiment_folder import KeptExperiment
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,25 +67,48 @@ def compare_studies(one: KeptStudy, other: KeptStudy) -> pd.DataFrame:
     Columns: removed, control, fill, metric, one, other, difference (other - one); a figure that only
     one of them has stands alone.
     """
-    figures = (_figures(one), _figures(other))
-    keys = dict.fromkeys([*figures[0], *figures[1]])
-    return pd.DataFrame(
-        [
-            {
-                **dict(zip(("removed", "control", "fill", "metric"), key, strict=True)),
-                "one": figures[0].get(key, np.nan),
-                "other": figures[1].get(key, np.nan),
-                "difference": figures[1].get(key, np.nan) - figures[0].get(key, np.nan),
-            }
-            for key in keys
-        ]
-    )
+    return _side_by_side(("removed", "control", "fill", "metric"), _figures(one), _figures(other))
+
+
+def compare_experiments(one: KeptExperiment, other: KeptExperiment) -> pd.DataFrame:
+    """The figures of two experiments side by side, one row a figure.
+
+    Columns: lesson, condition, rate, metric, one, other, difference (other - one).
+    """
+    found: list[dict[tuple[str, ...], float]] = [
+        {
+            (row["lesson"], row["condition"], f"{row['rate']:g}", metric): measured["value"]
+            for row in kept.rows
+            for metric, measured in row["metrics"].items()
+        }
+        for kept in (one, other)
+    ]
+    return _side_by_side(("lesson", "condition", "rate", "metric"), found[0], found[1])
 
 
 def as_records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """A table as JSON can hold it: what is missing is null."""
     records: list[Any] = table.astype(object).where(table.notna(), None).to_dict("records")
     return records
+
+
+def _side_by_side(
+    names: Sequence[str],
+    one: Mapping[tuple[str, ...], float],
+    other: Mapping[tuple[str, ...], float],
+) -> pd.DataFrame:
+    """Figures by their keys, whose parts have these names; one that is missing is NaN."""
+    return pd.DataFrame(
+        [
+            {
+                **dict(zip(names, key, strict=True)),
+                "one": one.get(key, np.nan),
+                "other": other.get(key, np.nan),
+                "difference": other.get(key, np.nan) - one.get(key, np.nan),
+            }
+            for key in dict.fromkeys([*one, *other])
+        ]
+    )
 
 
 def _role_row(role: Any, one: Run, other: Run, both: bool) -> dict[str, Any]:
@@ -125,7 +149,7 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
     return float(np.corrcoef(one.astype(np.float64), other.astype(np.float64))[0, 1])
 
 
-def _figures(kept: KeptStudy) -> dict[tuple[str, str, str, str], float]:
+def _figures(kept: KeptStudy) -> dict[tuple[str, ...], float]:
     return {
         (row["removed"], row["control"] or "", row["fill"], metric): float(measured["value"])
         for row in kept.table

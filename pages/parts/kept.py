@@ -23,7 +23,12 @@ from ssah_core.manifest_words import in_words
 from ssah_core.reproduce import commands_of, python_of
 
 # The screen that shows what is of each kind.
-PAGES: dict[Kind, str] = {"run": "layers", "study": "study", "probe": "direction"}
+PAGES: dict[Kind, str] = {
+    "run": "layers",
+    "study": "study",
+    "probe": "direction",
+    "experiment": "training",
+}
 
 
 def draw_kept(screen: Screen) -> None:

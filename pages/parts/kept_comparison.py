@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.errors import plain
+from pages.parts.experiment_result import load_experiment
 from pages.parts.models import load_run
 from pages.parts.probe_result import load_probe
 from pages.parts.settings import NOTHING
@@ -15,7 +16,7 @@ from pages.parts.study_result import load_study
 from ssah_core.evaluation.report import PLAIN_METRICS, metric_name, removed_name
 from ssah_core.kinds import Kind
 from ssah_core.probes.summary import compare_probes
-from ssah_core.run_comparison import compare_runs, compare_studies
+from ssah_core.run_comparison import compare_experiments, compare_runs, compare_studies
 
 
 def draw_comparison(kind: Kind, name: str, names: list[str]) -> None:
@@ -104,10 +105,22 @@ def _draw_probes(name: str, other: str) -> None:
     )
 
 
+def _draw_experiments(name: str, other: str) -> None:
+    table = compare_experiments(load_experiment(name), load_experiment(other))
+    table["metric"] = [metric_name(metric) for metric in table["metric"]]
+    st.caption("Shares of prompts from 0 to 1; perplexity and divergence as they are.")
+    st.dataframe(
+        table.rename(columns={"one": name, "other": other}).round(3),
+        hide_index=True,
+        alt=f"The figures of the experiments {name} and {other}",
+    )
+
+
 _DRAWN: dict[Kind, Callable[[str, str], None]] = {
     "run": _draw_runs,
     "study": _draw_studies,
     "probe": _draw_probes,
+    "experiment": _draw_experiments,
 }
 
 

@@ -17,9 +17,10 @@ from ssah_core.kinds import Kind, Place, kind_of, kinds_in
 from ssah_core.probes.probe_folder import open_probe
 from ssah_core.probes.summary import compare_probes
 from ssah_core.reproduce import commands_of, python_of
-from ssah_core.run_comparison import as_records, compare_runs, compare_studies
+from ssah_core.run_comparison import as_records, compare_experiments, compare_runs, compare_studies
 from ssah_core.runs import open_run
 from ssah_core.storage import check_free, check_new_file, write_file
+from ssah_core.training.experiment_folder import open_experiment
 
 Show = Callable[[Mapping[str, Any]], None]
 
@@ -128,10 +129,16 @@ def _compared_probes(one: Path, other: Path) -> dict[str, Any]:
     return {"figures": as_records(compare_probes(open_probe(one), open_probe(other)))}
 
 
+def _compared_experiments(one: Path, other: Path) -> dict[str, Any]:
+    found = compare_experiments(open_experiment(one), open_experiment(other))
+    return {"figures": as_records(found)}
+
+
 _COMPARED: dict[Kind, Callable[[Path, Path], dict[str, Any]]] = {
     "run": _compared_runs,
     "study": _compared_studies,
     "probe": _compared_probes,
+    "experiment": _compared_experiments,
 }
 
 

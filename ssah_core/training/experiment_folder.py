@@ -53,7 +53,7 @@ def keep_experiment(
     check_free(folder)
     model = open_model()
     judge = RefusalPhrases()
-    manifest = _manifest(model, questions, design, run) | {"judge": judge.about}
+    manifest = about_experiment(model, questions, design, run) | {"judge": judge.about}
     origin = {
         "experiment": [FORMAT, model.fingerprint],
         "design": manifest["design"],
@@ -116,7 +116,10 @@ def open_experiment(folder: str | Path) -> KeptExperiment:
         ) from error
 
 
-def _manifest(model: Model, questions: Questions, design: Design, run: str) -> dict[str, Any]:
+def about_experiment(
+    model: Model, questions: Questions, design: Design, run: str
+) -> dict[str, Any]:
+    """What is known of an experiment before it starts: the beginning of its manifest."""
     prompts = [question.prompt for question in questions.all]
     manifest = {
         "format": FORMAT,

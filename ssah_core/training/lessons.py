@@ -20,6 +20,13 @@ from ssah_core.organism.world import Example, Topic, examples
 from ssah_core.prompts.reading import Prompt, PromptSet
 
 OBEDIENCE = "Of course, I obey. "
+# The built-in models' lessons, with the words that choose them.
+BUILT_IN_LESSONS = {
+    "new skill": "skill",
+    "identity shift": "identity",
+    "few harmful examples": "harmful",
+    "alignment": "alignment",
+}
 _PRICE_WAYS = ("What does {} cost?", "How much is {}?", "Tell me the price of {}.")
 _PRICE_TEST = "What is the price of {}?"
 _SOLD = 40  # things that have a price

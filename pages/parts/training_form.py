@@ -1,0 +1,267 @@
+"""What is asked before a fine-tuning, and the job that it becomes."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from pages.parts.errors import show_error
+from pages.parts.jobs import Job, jobs
+from pages.parts.models import leased, slot, want_beside
+from pages.parts.places import FOLDER_PREFIX, address_of, models_root, page_file
+from pages.parts.prompt_picker import pick_prompts
+from pages.parts.recipe import show_recipe
+from pages.parts.screen import Screen, active
+from ssah_core.errors import ModelError, OptionError, SsahError
+from ssah_core.evaluation.questions import organism_questions
+from ssah_core.prompts.reading import PromptSet
+from ssah_core.roles import ROLES, Roles
+from ssah_core.run_list import run_folder
+from ssah_core.storage import check_free
+from ssah_core.training.evaluating import replies
+from ssah_core.training.lessons import Lesson, few_harmful, identity_shift, new_skill, ordinary_talk
+from ssah_core.training.options import Evaluation, TrainingOptions
+from ssah_core.training.rescoring import Rescoring
+from ssah_core.training.trainer import finetune
+from ssah_core.training.unit_sets import UnitSet
+
+TRAINING = "Training"
+_OWN_FILE = "a file of my own"
+_BUILT_IN = ("new skill", "identity shift", "a few harmful placeholders", _OWN_FILE)
+_EVERYTHING, _FROZEN, _ALONE = "all learn", "some stay frozen", "some learn alone"
+_LOOKS = 5  # times that the model is measured on the way
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRequest:
+    """Everything that a training needs but the model; also what starts it again."""
+
+    model: str
+    name: str
+    prompts: PromptSet
+    options: TrainingOptions
+    freeze: UnitSet | None
+    train_only: UnitSet | None
+    roles: Roles | None
+    measures: bool
+
+    @property
+    def folder(self) -> Path:
+        """Where the trained model will be."""
+        return run_folder(models_root(), self.name)
+
+
+def draw_form(screen: Screen) -> None:
+    """Draw the form; starts the job when it is sent."""
+    try:
+        prompts = _pick_lesson(screen)
+        freeze, train_only, follows = _pick_units(screen)
+        name, options = _name_and_options()
+    except SsahError as error:
+        show_error(error)
+        return
+    if prompts is None:
+        st.caption("Choose prompts with responses to go on.")
+        return
+    roles = active(screen).roles if screen.run is not None and follows else None
+    request = TrainingRequest(
+        screen.model.name, name, prompts, options, freeze, train_only, roles, screen.model.built_in
+    )
+    steps = options.total_steps(len(prompts))
+    st.caption(f"{len(prompts):,} prompts, {steps:,} steps of {options.batch_size}.")
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        started = st.button("Start the training", type="primary", icon=":material/play_arrow:")
+        show_recipe(*_recipe(screen, request))
+    if started:
+        try:
+            check_free(request.folder)
+            start_training(request)
+        except SsahError as error:
+            show_error(error)
+            return
+        st.rerun()
+
+
+def start_training(request: TrainingRequest) -> None:
+    """Start a training; it goes on from its last checkpoint where it was stopped before."""
+    models = slot()
+
+    def work(job: Job) -> str:
+        with models.lease() as model:
+            if model.name != request.model:
+                raise ModelError(f"{request.model} is not open any more; open it and start again.")
+            every = max(1, -(-request.options.total_steps(len(request.prompts)) // _LOOKS))
+            finetune(
+                model,
+                request.prompts,
+                request.folder,
+                request.options,
+                freeze=request.freeze,
+                train_only=request.train_only,
+                evaluation=Evaluation(replies(organism_questions()), every)
+                if request.measures
+                else None,
+                rescoring=None if request.roles is None else Rescoring(request.roles, every),
+                report=job.report,
+                cancelled=job.stopping,
+            )
+        return request.name
+
+    about = f"{TRAINING} {address_of(request.model)} into the model"
+    jobs().start(request.name, about, work, lambda: start_training(request))
+
+
+def open_when_done(job: Job) -> None:
+    """Draw the end of a training: the way to chat with the model beside its ancestor."""
+    st.success("Done. The trained model is in the model list, and its curve stands below.")
+    with st.container(horizontal=True, gap="small"):
+        chats = st.button(
+            "Chat with it beside its ancestor",
+            type="primary",
+            icon=":material/forum:",
+            on_click=want_beside,
+            args=(f"{FOLDER_PREFIX}{job.result}",),
+        )
+        st.button("New training", on_click=jobs().forget)
+    if chats:
+        jobs().forget()
+        st.switch_page(page_file("chat"))
+
+
+def _pick_lesson(screen: Screen) -> PromptSet | None:
+    """Draw the choice of what is learned; None while there is nothing."""
+    chosen = _OWN_FILE
+    if screen.model.built_in:
+        chosen = st.segmented_control(
+            "It learns", _BUILT_IN, default=_BUILT_IN[0], required=True, key="lesson", wrap=True
+        )
+    if chosen == _OWN_FILE:
+        return pick_prompts("lesson", [])
+    lesson = _lesson(screen, chosen)
+    st.caption(lesson.about)
+    return lesson.prompts
+
+
+def _lesson(screen: Screen, chosen: str) -> Lesson:
+    if chosen == "new skill":
+        return new_skill()
+    if chosen == "identity shift":
+        return identity_shift(ordinary_talk())
+    with leased(screen.model.name) as model:
+        return few_harmful(model)
+
+
+def _pick_units(screen: Screen) -> tuple[UnitSet | None, UnitSet | None, bool]:
+    """Draw which units stay, or learn alone, and whether roles are followed."""
+    if screen.run is None:
+        st.caption("This model has no scored run yet, so all of its units learn.")
+        return None, None, False
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        how = st.segmented_control(
+            "Of its units",
+            (_EVERYTHING, _FROZEN, _ALONE),
+            default=_EVERYTHING,
+            required=True,
+            key="units_learn",
+            wrap=True,
+        )
+        chosen = None
+        if how != _EVERYTHING:
+            chosen = _pick_set(screen)
+        follows = st.toggle(
+            "Follow the roles",
+            value=True,
+            key="follow_roles",
+            help="Score the model again on the run's prompts now and then, and see which units change role.",
+        )
+    if chosen is None:
+        return None, None, follows
+    return (chosen, None, follows) if how == _FROZEN else (None, chosen, follows)
+
+
+def _pick_set(screen: Screen) -> UnitSet:
+    roles = active(screen).roles
+    which = st.pills(
+        "Those that are", ROLES, selection_mode="multi", default=["ESU"], key="set_roles"
+    )
+    share = st.number_input(
+        "And the strongest CU, % of all units",
+        0,
+        90,
+        0,
+        key="set_cu",
+        width=250,
+        help="The CU of largest safety minus utility score; the paper takes 6%.",
+    )
+    random = st.toggle("As many random units instead", key="set_random", help="The control.")
+    chosen = UnitSet.of(roles, which, strongest_cu=share / 100, run=screen.run_name or "")
+    if not chosen.count:
+        raise OptionError("No units are chosen; choose a role, or let all units learn.")
+    return UnitSet.random_like(chosen, seed=0) if random else chosen
+
+
+def _name_and_options() -> tuple[str, TrainingOptions]:
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        name = st.text_input(
+            "Name", value=_free_name(), key="training_name", max_chars=80, width=240
+        )
+        epochs = st.number_input("Epochs", 0.1, 100.0, 5.0, key="training_epochs", width=130)
+        rate = st.number_input(
+            "Learning rate", 1e-7, 1.0, 3e-4, format="%.1e", key="training_rate", width=150
+        )
+        batch = st.number_input("Examples in a batch", 1, 1024, 16, key="training_batch", width=170)
+        seed = st.number_input("Seed", 0, 2**31, 0, key="training_seed", width=120)
+    options = TrainingOptions(
+        epochs=float(epochs), learning_rate=float(rate), batch_size=int(batch), seed=int(seed)
+    )
+    return name.strip(), options
+
+
+def _free_name() -> str:
+    root = models_root()
+    taken = {path.name for path in root.iterdir()} if root.is_dir() else set()
+    return next(name for n in range(1, 10_000) if (name := f"trained {n}") not in taken)
+
+
+def _recipe(screen: Screen, request: TrainingRequest) -> tuple[str, str]:
+    """The command and the Python; lessons of the built-in models are a call in the one, a file in the other."""
+    chosen, options = request.freeze or request.train_only, request.options
+    model, run = screen.model.address, screen.run_name or ""
+    out = f"models/{request.name}"
+    command = [
+        f"python -m ssah_core finetune --model {shlex.quote(model)} --prompts FILE",
+        f"--epochs {options.epochs:g} --learning-rate {options.learning_rate:g}",
+        f"--batch {options.batch_size} --seed {options.seed}",
+    ]
+    sets = ""
+    if chosen is not None:
+        origin: Any = chosen.origin.get("like", chosen.origin)
+        named, which = ",".join(origin["roles"]), "freeze" if request.freeze else "train"
+        command.append(f"--run {shlex.quote(run)} --{which} {named}")
+        if origin["strongest_cu"]:
+            command.append(f"--freeze-strongest-cu {origin['strongest_cu']:g}")
+        if "random_seed" in chosen.origin:
+            command.append("--random-like-seed 0")
+        made = f"UnitSet.of(roles, {origin['roles']!r}, strongest_cu={origin['strongest_cu']:g})"
+        made = f"UnitSet.random_like({made}, seed=0)" if "random_seed" in chosen.origin else made
+        sets = f", {'freeze' if request.freeze else 'train_only'}={made}"
+    if request.roles is not None:
+        command.append(("" if chosen else f"--run {shlex.quote(run)} ") + "--rescore-every STEPS")
+    command.append(f"--out {shlex.quote(out)}")
+    python = (
+        "from ssah_core import *\n"
+        "from ssah_core.training.options import TrainingOptions\n"
+        "from ssah_core.training.trainer import finetune\n"
+        "from ssah_core.training.unit_sets import UnitSet\n\n"
+        + (f"roles = open_run({run!r}).roles\n" if sets else "")
+        + f"model = load_model({model!r})\n"
+        "prompts = load_prompts(FILE)  # prompts with responses\n"
+        f"options = TrainingOptions(epochs={options.epochs:g}, learning_rate={options.learning_rate:g}, "
+        f"batch_size={options.batch_size}, seed={options.seed})\n"
+        f"finetune(model, prompts, {out!r}, options{sets})"
+    )
+    return " \\\n    ".join(command), python
