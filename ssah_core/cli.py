@@ -27,6 +27,7 @@ from ssah_core.commands import (
     shares,
     stability,
     study,
+    zero_shot,
 )
 from ssah_core.commands.common import Parser
 from ssah_core.errors import SsahError
@@ -74,6 +75,18 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m ssah_core", description="Where does safety live in a language model?"
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for command in (models, score, roles, chat, shares, stability, study, finetune, runs, organism):
+    for command in (
+        models,
+        score,
+        roles,
+        chat,
+        shares,
+        stability,
+        study,
+        zero_shot,
+        finetune,
+        runs,
+        organism,
+    ):
         command.add(commands)
     return parser
