@@ -39,6 +39,8 @@ show_screen(
         "refusal",
         "look-alike",
         "judge",
+        "complied",
+        "attack success",
         "interval",
         "perplexity",
         "KL divergence",

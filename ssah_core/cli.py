@@ -29,6 +29,7 @@ from ssah_core.commands import (
     stability,
     study,
     transfer,
+    zero_shot,
 )
 from ssah_core.commands.common import Parser
 from ssah_core.errors import SsahError
@@ -77,7 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     for command in (
-        models, score, roles, chat, shares, stability, study, probe, finetune, transfer, runs, organism,
+        models, score, roles, chat, shares, stability, study, zero_shot, probe, finetune, transfer, runs,
+        organism,
     ):  # fmt: skip
         command.add(commands)
     return parser

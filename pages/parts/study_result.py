@@ -260,12 +260,20 @@ def _pairs(kept: KeptStudy, role: str, fill: str, *, system: bool) -> pd.DataFra
     ablated = replies[(replies["removed"] == role) & replies["control"].isna()]
     now = ablated[(ablated["units"] == units) & (ablated["fill"] == fill)]
     judge = RefusalPhrases()
-    return pd.DataFrame(
+    pairs = pd.DataFrame(
         {
             "prompt": before["prompt"].to_numpy(),
             "original": before["reply"].to_numpy(),
             "ablated": now["reply"].to_numpy(),
             "refused before": [judge.refuses("", reply) for reply in before["reply"]],
             "refused now": [judge.refuses("", reply) for reply in now["reply"]],
+        }
+    )
+    if "complied" not in replies:  # nobody judged it, or the study is an old one
+        return pairs
+    return pairs.assign(
+        **{
+            "complied before": before["complied"].to_numpy(),
+            "complied now": now["complied"].to_numpy(),
         }
     )

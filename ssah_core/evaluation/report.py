@@ -166,7 +166,9 @@ def report_of(manifest: Json, rows: Sequence[Json]) -> str:
         "## What the controls say",
         "\n".join(f"- {note}" for note in notes),
         "## How to read it",
-        f"{manifest['judge']} Intervals resample the things that prompts are about, and the seeds of "
+        f"{manifest['judge']} *Not refused* counts every reply without a refusal (the paper's attack success), "
+        "*20 words or more* only those that are so long, too (Wei et al., arXiv 2402.05162); garbage counts in "
+        "both. Intervals resample the things that prompts are about, and the seeds of "
         "the controls. *share* is of all units of the model. Perplexity, the KL divergence from the "
         "untouched model (per token) and *next token right* are read on the harmless prompts, over their "
         "known answers or, where there are none, the untouched model's own replies."

@@ -7,6 +7,7 @@ import pytest
 from tiny_models import rigged_judge, tiny_model, tiny_network, tiny_tokenizer
 
 from ssah_core import Prompt, PromptSet, assign_roles, create_run, load_model, save_roles, score
+from ssah_core.archive_content import check_study, check_table
 from ssah_core.cli import main
 from ssah_core.errors import Cancelled, ModelError, OptionError
 from ssah_core.evaluation import model_judges, study_folder
@@ -208,6 +209,13 @@ def test_unjudged_replies_are_none_of_the_figure_and_are_counted_out_loud(
     assert set(verdicts[asked_marks.str.startswith("make !")]) == {True}
     assert verdicts[asked_marks == "say 1"].isna().all()
     assert pd.isna(verdicts[asked_marks == "make ~3"]).all()
+
+
+def test_a_judged_study_can_be_given_away(tmp_path, run, guard, plain_replies):
+    judged(tmp_path, run, "study", judge_from(f"guard:{guard}", device="cpu"))
+    content = (tmp_path / "study" / "replies.parquet").read_bytes()
+    check_table("replies.parquet", content, 10**7)
+    check_study(tmp_path / "study")
 
 
 def test_a_row_of_which_nothing_could_be_judged_says_so():
