@@ -35,17 +35,16 @@ def chat_recipe(
 
     `options` are those of `generate`, `system`, and `beside`, the model in the right column.
     """
-    model = place_of(address)
+    model = place_of(name_of(address))
     return (
         _chat_command(model, run_name, run, choice, prompt, options),
         _chat_python(model, run_name, run, choice, prompt, options),
     )
 
 
-def place_of(address: str) -> str:
-    """What `load_model` takes for an address, as seen from the app's own folder."""
-    name = name_of(address)
-    return _from_root(Path(name)) if name != address else name
+def place_of(model: str) -> str:
+    """A model's name as `load_model` takes it in the app's own folder."""
+    return _from_root(Path(model)) if Path(model).is_absolute() else model
 
 
 def _chat_command(

@@ -13,7 +13,6 @@ from pages.parts.session import Conversation, Turn
 from ssah_core.ablation import Ablation
 from ssah_core.comparison import (
     TokenProbabilities,
-    same_tokens,
     token_probabilities,
     token_probabilities_of_pair,
 )
@@ -41,7 +40,7 @@ def show_details(screen: Screen, chat: Conversation, cut: Ablation | None) -> No
         _offer_recipe(screen, turn)
     try:
         if view == _VIEWS[0]:
-            _show_first(chat, turn)
+            _show_first(turn)
         elif view == _VIEWS[1]:
             _show_tokens(chat, turn, cut)
         elif view == _VIEWS[2]:
@@ -59,7 +58,7 @@ def _offer_recipe(screen: Screen, turn: Turn) -> None:
         **({"temperature": turn.options.temperature} if turn.options.temperature else {}),
         **({"seeds": turn.options.seed} if turn.options.temperature else {}),
         **({"system": turn.options.system} if turn.options.system.strip() else {}),
-        **({"beside": place_of(turn.beside.address)} if turn.beside else {}),
+        **({"beside": place_of(turn.beside.name)} if turn.beside else {}),
     }
     show_recipe(
         *chat_recipe(
@@ -73,7 +72,7 @@ def _offer_recipe(screen: Screen, turn: Turn) -> None:
     )
 
 
-def _show_first(chat: Conversation, turn: Turn) -> None:
+def _show_first(turn: Turn) -> None:
     """The likeliest first tokens of both sides: here the choice to refuse is made."""
     if not all(turn.first):
         st.caption("There is no first token yet.")
@@ -82,7 +81,7 @@ def _show_first(chat: Conversation, turn: Turn) -> None:
         "How likely each side finds the first token of its reply. A refusal is decided early, so this "
         "is where an ablation shows first."
     )
-    if turn.beside is not None and not _tokens_compare(chat, turn):
+    if not turn.same_tokens:
         st.caption(_OTHER_TOKENS)
     largest = max(value for side in turn.first for _, value in side)
     for column, title, side in zip(st.columns(2), turn.titles, turn.first, strict=True):
@@ -101,7 +100,7 @@ def _show_tokens(chat: Conversation, turn: Turn, cut: Ablation | None) -> None:
         "Each reply, token by token: how likely the model of either column finds the token after the "
         "same beginning. Large changes are where the two part."
     )
-    if turn.beside is not None and not _tokens_compare(chat, turn):
+    if not turn.same_tokens:
         st.info(_OTHER_TOKENS)
         return
     by = _columns(turn)
@@ -129,11 +128,6 @@ def _read_tokens(
         if turn.beside is None:
             return token_probabilities(models[0], said, reply, [None, cut])
         return token_probabilities_of_pair(models, said, reply, (None, cut))
-
-
-def _tokens_compare(chat: Conversation, turn: Turn) -> bool:
-    with leased_sides(*_names(chat, turn)) as models:
-        return same_tokens(*models)
 
 
 def _names(chat: Conversation, turn: Turn) -> tuple[str, str | None]:

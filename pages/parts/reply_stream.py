@@ -11,7 +11,7 @@ from itertools import zip_longest
 from pages.parts.companion import leased_sides
 from pages.parts.session import Conversation, Turn
 from ssah_core.ablation import Ablation
-from ssah_core.comparison import likeliest
+from ssah_core.comparison import likeliest, same_tokens
 from ssah_core.generation import Step, generate
 from ssah_core.models.loading import Model
 
@@ -34,6 +34,7 @@ def write_replies(
     """Write the replies into the turn, and draw them. Whatever interrupts this leaves it unfinished."""
     companion = None if turn.beside is None else turn.beside.name
     with leased_sides(chat.model, companion) as models, ExitStack() as open_steps:
+        turn.same_tokens = same_tokens(*models)
         readers = _readers(models, chat, turn, cut)
         for reader in readers:
             open_steps.enter_context(closing(reader.steps))

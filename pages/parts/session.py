@@ -30,7 +30,8 @@ class Turn:
     """One question and both replies, with the tokens that they are made of.
 
     `beside` is the model that writes the right-hand reply; None: the same model. `first` holds, for
-    each side, the likeliest first tokens with their probabilities. `finished` is false where the replies were cut short, `stopped` says that the person wanted that.
+    each side, the likeliest first tokens with their probabilities; `same_tokens` says whether a token is
+    the same piece of text to both sides. `finished` is false where the replies were cut short, `stopped` says that the person wanted that.
     """
 
     prompt: str
@@ -41,6 +42,7 @@ class Turn:
     texts: list[str] = field(default_factory=lambda: ["", ""])
     tokens: list[list[int]] = field(default_factory=lambda: [[], []])
     first: list[list[tuple[str, float]]] = field(default_factory=lambda: [[], []])
+    same_tokens: bool = True
     finished: bool = False
     stopped: bool = False
 

@@ -232,6 +232,17 @@ def test_first_tokens_and_token_tables_compare_models_of_the_same_tokens(app):
         assert table["change"].abs().max() > 0
 
 
+def test_a_closed_model_is_missed_only_where_it_has_to_read_again(app):
+    choose(app, "folder:careful").press(KITE)
+    look_at(app, "First token")
+    slot().close_beside()
+    app.run()
+    assert len(app.charts()) == 2
+    assert not app.error
+    look_at(app, "Token by token")
+    assert "No model is open beside this one just now" in app.error[0].value
+
+
 def test_models_of_other_tokens_are_said_not_to_compare(app):
     choose(app, "folder:tiny").press(KITE)
     look_at(app, "First token")
