@@ -43,6 +43,7 @@ show_screen(
         "attribute transfer",
         "by chance",
         "identity shift",
+        "lesson",
         "epoch",
         "learning rate",
         "role",
