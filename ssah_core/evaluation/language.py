@@ -7,7 +7,7 @@ untouched predictions need not be kept: memory does not grow with the number of 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,9 +75,7 @@ def predict(
     examples = [_fitted(model, prompt, response) for prompt, response in texts]
     kept = kept or Kept()
     done = dict(kept.done or {})
-    vocabulary = int(model.network.config.get_text_config().vocab_size)
-    budget = max(1, min(_MOST_TOKENS, _MOST_PREDICTIONS // vocabulary))
-    groups = group_by_length([len(example) for example in examples], budget)
+    groups = text_groups(model, [len(example) for example in examples])
     before = sum(len(groups[place]) for place in done)
     meter = resumed_meter(
         "reading under every ablation", before, len(examples), "texts", report, cancelled
@@ -85,13 +83,9 @@ def predict(
     for place, group in enumerate(groups):
         if place in done:
             continue
-        batch = pad_batch(examples, group, model.device)
-        untouched = _log_probabilities(model, batch, None)
-        found = []
-        for cut in ablations:
-            meter.check()
-            now = untouched if cut is None else _log_probabilities(model, batch, cut)
-            found.append(_sums(batch, now, untouched))
+        found = read_batch(
+            model, pad_batch(examples, group, model.device), ablations, check=meter.check
+        )
         done = {**done, place: json.dumps(found)}
         kept.keep(done)
         meter.advance(len(group))
@@ -100,6 +94,30 @@ def predict(
         sums[:, :, group] = np.array(json.loads(done[place])).transpose(1, 0, 2)
     tokens = np.array([len(example.response) for example in examples], dtype=np.int64)
     return Predictions(tokens, *sums)
+
+
+def text_groups(model: Model, lengths: Sequence[int]) -> list[list[int]]:
+    """Which texts are read together, by their place; `lengths` are theirs in tokens."""
+    vocabulary = int(model.network.config.get_text_config().vocab_size)
+    budget = max(1, min(_MOST_TOKENS, _MOST_PREDICTIONS // vocabulary))
+    return group_by_length(lengths, budget)
+
+
+def read_batch(
+    model: Model,
+    batch: Batch,
+    ablations: Sequence[Ablation | None],
+    *,
+    check: Callable[[], None] = lambda: None,
+) -> list[list[list[float]]]:
+    """For every ablation, one batch's surprise, divergence and tokens right, summed over each row."""
+    untouched = _log_probabilities(model, batch, None)
+    found = []
+    for cut in ablations:
+        check()
+        now = untouched if cut is None else _log_probabilities(model, batch, cut)
+        found.append(_sums(batch, now, untouched))
+    return found
 
 
 def _fitted(model: Model, prompt: str, response: str) -> Rendered:

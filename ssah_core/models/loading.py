@@ -24,6 +24,7 @@ from ssah_core.models.families import find_anatomy
 from ssah_core.models.sources import Source, locate
 from ssah_core.models.taps import Taps, probe
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _FREE_MEMORY_SHARE = 0.85  # of one GPU; the rest is for activations and cached keys and values
 
 PLAIN_TEMPLATE_NOTICE = (
@@ -122,8 +123,8 @@ def open_source(
     dtype: str | torch.dtype | None = None,
 ) -> Model:
     """Open a model whose files `locate` has found; options and errors as `load_model`."""
-    target = _choose_device(device)
-    chosen_dtype = _choose_dtype(dtype, target)
+    target = choose_device(device)
+    chosen_dtype = choose_dtype(dtype, target)
     spread = device is None and _too_large(source, target, chosen_dtype)
     options: dict[str, Any] = {"device_map": "auto"} if spread else {}
     try:
@@ -141,7 +142,7 @@ def open_source(
         raise _load_error(source, error) from error
     network, report = loaded
     notices = _check_weights(source, report)
-    tokenizer = _open_tokenizer(source)
+    tokenizer = open_tokenizer(source)
     if not spread:
         network = network.to(target)
     return wrap(
@@ -154,7 +155,8 @@ def open_source(
     )
 
 
-def _open_tokenizer(source: Source) -> PreTrainedTokenizerBase:
+def open_tokenizer(source: Source) -> PreTrainedTokenizerBase:
+    """The tokenizer among a model's files; raises ModelError where it is missing or damaged."""
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             source.folder, trust_remote_code=False, local_files_only=True
@@ -225,7 +227,8 @@ def check_finite(network: PreTrainedModel, name: str) -> None:
             )
 
 
-def _choose_device(device: str | torch.device | None) -> torch.device:
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """The device of this name, or the fastest there is; raises ModelError where it is not here."""
     if device is None:
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -240,13 +243,13 @@ def _choose_device(device: str | torch.device | None) -> torch.device:
     return chosen
 
 
-def _choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    """The dtype of this name, or the device's own; raises ModelError for one that is not known."""
     if dtype is None:
         return torch.float32 if device.type == "cpu" else torch.bfloat16
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    chosen = known.get(dtype) if isinstance(dtype, str) else dtype
-    if chosen not in known.values():
-        raise ModelError(f"The dtype '{dtype}' is not known; choose one of {', '.join(known)}.")
+    chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if chosen not in DTYPES.values():
+        raise ModelError(f"The dtype '{dtype}' is not known; choose one of {', '.join(DTYPES)}.")
     assert chosen is not None
     return chosen
 

@@ -40,8 +40,7 @@ def greedy_replies(
     kept = kept or Kept()
     written = kept.done or {}
     meter = resumed_meter(stage, len(written), len(chats), "replies", report, cancelled)
-    lengths = [len(prompt) + max_new_tokens for prompt in prompts]
-    for group in group_by_length(lengths, _TOKENS_AT_ONCE):
+    for group in reply_groups([len(prompt) for prompt in prompts], max_new_tokens):
         if all(row in written for row in group):
             continue
         scale = None if scale_of is None else scale_of(group)
@@ -50,6 +49,11 @@ def greedy_replies(
         kept.keep(written)
         meter.advance(len(group))
     return [written[row] for row in range(len(chats))]
+
+
+def reply_groups(lengths: Sequence[int], max_new_tokens: int) -> list[list[int]]:
+    """Which prompts are written to together, by their place; `lengths` are theirs in tokens."""
+    return group_by_length([length + max_new_tokens for length in lengths], _TOKENS_AT_ONCE)
 
 
 def _rendered(model: Model, chats: Sequence[Chat], room: int) -> list[Rendered]:

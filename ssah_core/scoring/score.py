@@ -166,7 +166,7 @@ def collect_moments(
     kept = kept or Kept()
     examples = render_all(model, prompts)
     lengths = [len(example) for example in examples]
-    stands = kept.done or Collected(token_budget or _TOKEN_BUDGET.get(model.device.type, 4096))
+    stands = kept.done or Collected(token_budget or usual_budget(model.device))
     counted = set(stands.counted)
     meter = resumed_meter(
         stage, sum(lengths[row] for row in counted), sum(lengths), "tokens", report, cancelled
@@ -189,6 +189,11 @@ def collect_moments(
         waiting.pop(0)
         meter.advance(sum(lengths[row] for row in rows))
     return collector.moments()
+
+
+def usual_budget(device: torch.device) -> int:
+    """How many padded tokens a batch holds where nothing else is said."""
+    return _TOKEN_BUDGET.get(device.type, 4096)
 
 
 def _grouped(rows: Sequence[int], lengths: Sequence[int], token_budget: int) -> list[list[int]]:
