@@ -79,6 +79,14 @@ def cases_of(roles: Roles, plan: Plan) -> list[Case]:
     return cases
 
 
+def most_ablations(plan: Plan) -> int:
+    """How many different ablations a plan has at most, the untouched model among them."""
+    controlled = 1 + len(CONTROLS) * plan.controls
+    shared = len(_SHARED) * (1 + len(set(plan.shares)))
+    sampled = 1  # of CU
+    return 1 + len(plan.fills) * (shared * controlled + sampled)
+
+
 def _with_controls(role: Role, fill: Fill, cut: Ablation, controls: int) -> list[Case]:
     found = [Case(role, None, fill, (cut,))]
     if controls:

@@ -83,7 +83,7 @@ def study(
     """
     cases = cases_of(roles, plan)
     cuts, places = distinct([cut for case in cases for cut in case.cuts])
-    chats = _chats(questions, plan.system)
+    chats = chats_of(questions, plan.system)
     replies = reply_each(
         model,
         [chat for _ in cuts for chat in chats],
@@ -124,7 +124,7 @@ def _texts(questions: Questions, untouched: np.ndarray) -> list[tuple[str, str]]
     ]
 
 
-def _chats(questions: Questions, system: str | None) -> list[Chat]:
+def chats_of(questions: Questions, system: str | None) -> list[Chat]:
     """Every question, and then, where there is a system prompt, every question under it."""
     plain: list[Chat] = [question.prompt for question in questions.all]
     if system is None:
