@@ -14,7 +14,7 @@ from benchmarks.subjects import SMOKE, Size, long_prompts
 from ssah_core import Model, assign_roles, load_prompts, score
 from ssah_core.dry_run.forecast import Forecast, forecast_scoring, forecast_study
 from ssah_core.dry_run.trial import build_trial
-from ssah_core.evaluation.plan import Plan, cases_of, distinct
+from ssah_core.evaluation.plan import Plan, extent_of
 from ssah_core.evaluation.questions import Questions, file_questions
 from ssah_core.evaluation.study import study
 from ssah_core.models.decoding import end_tokens
@@ -56,14 +56,12 @@ def _study(outline: Outline, model: Model, size: Size, rounds: int) -> Line:
     questions = _questions(4 if size is SMOKE else 12)
     plan = Plan(controls=1, reply_tokens=size.reply_tokens // 2)
     roles = made_up_roles(model)
-    cuts, _ = distinct([cut for case in cases_of(roles, plan) for cut in case.cuts])
+    extent = extent_of(roles, plan)
     with endless(model):
         return _line(
             "a study",
             model,
-            lambda: _foreseen(
-                outline, forecast_study(outline, questions, plan, ablations=len(cuts))
-            ),
+            lambda: _foreseen(outline, forecast_study(outline, questions, plan, extent)),
             lambda: study(model, roles, questions, plan),
             rounds,
         )

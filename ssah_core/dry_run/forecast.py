@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ssah_core.dry_run.trial import Trial
-from ssah_core.dry_run.works import Batches, Passes, Readings, Work, Writing
+from ssah_core.dry_run.works import Batches, Passes, Readings, Tables, Work, Writing
 from ssah_core.errors import ModelError
 from ssah_core.evaluation.language import text_groups
-from ssah_core.evaluation.plan import Plan
+from ssah_core.evaluation.plan import Extent, Plan
 from ssah_core.evaluation.questions import Questions
 from ssah_core.evaluation.study import chats_of
 from ssah_core.models.outline import Outline
@@ -67,8 +67,8 @@ def forecast_scoring(
         fitting(outline.model, prompts, reply_tokens=REPLY_TOKENS, skip_too_long=skip_too_long)
         for prompts in (safety, utility)
     ]
-    scored: list[list[Rendered]] = []
-    asked: list[list[Rendered]] = []
+    scored: list[Sequence[Rendered]] = []
+    asked: list[Sequence[Rendered]] = []
     for prompts in sets:
         examples, missing = _examples(outline, prompts)
         scored += _batched(examples, group_by_length([len(e) for e in examples], budget))
@@ -85,10 +85,8 @@ def forecast_scoring(
     )
 
 
-def forecast_study(
-    outline: Outline, questions: Questions, plan: Plan, *, ablations: int
-) -> Forecast:
-    """What a study of so many different ablations will do; errors of the questions as in `study`."""
+def forecast_study(outline: Outline, questions: Questions, plan: Plan, extent: Extent) -> Forecast:
+    """What a study of such an extent will do; errors of the questions as in `study`."""
     start = time.perf_counter()
     prompts = [
         render_prompt(outline.model, chat, room=plan.reply_tokens)
@@ -99,12 +97,16 @@ def forecast_study(
         for question in questions.harmless
     ]
     _check_vocabulary(outline, [*prompts, *texts])
-    rows = prompts * ablations
+    rows = prompts * extent.ablations
     asked = _batched(rows, reply_groups([len(row) for row in rows], plan.reply_tokens))
     read = _batched(texts, text_groups(outline.model, [len(text) for text in texts]))
     rendered = time.perf_counter() - start
     return Forecast(
-        works=(Writing(asked, plan.reply_tokens, ablated=ablations > 1), Readings(read, ablations)),
+        works=(
+            Writing(asked, plan.reply_tokens, ablated=extent.ablations > 1),
+            Readings(read, extent.ablations),
+            Tables(questions, len(prompts), extent.draws),
+        ),
         replies=len(rows),
         tokens=0,
         texts=len(texts),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 from accelerate import init_empty_weights
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from ssah_core.dry_run.memory import free_bytes
 from ssah_core.models.loading import Model, wrap
@@ -100,9 +100,7 @@ def _blocks_of(outline: Outline, layers: int) -> PreTrainedModel:
         ).eval()
 
 
-def _filled(
-    outline: Outline, network: PreTrainedModel, weights: dict[str, torch.Tensor]
-) -> Model:
+def _filled(outline: Outline, network: PreTrainedModel, weights: dict[str, torch.Tensor]) -> Model:
     own = {name for name, _ in network.named_parameters()}
     network.load_state_dict(
         {name: weight for name, weight in weights.items() if name in own},
@@ -110,7 +108,7 @@ def _filled(
         assign=True,
     )
     network.tie_weights()
-    return wrap(network.to(outline.device), outline.model.tokenizer, name=outline.model.name)
+    return wrap(network, outline.model.tokenizer, name=outline.model.name)
 
 
 def _made_up(parameter: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -7,6 +7,8 @@ the real work calls; where a whole batch would take too long, some of its rows s
 from __future__ import annotations
 
 import inspect
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,7 +17,11 @@ import numpy as np
 
 from ssah_core.ablation import Ablation, compile_rows
 from ssah_core.dry_run.trial import Prepare, Trial
-from ssah_core.evaluation.language import read_batch
+from ssah_core.evaluation.judges import RefusalPhrases
+from ssah_core.evaluation.language import Predictions, read_batch
+from ssah_core.evaluation.plan import Case
+from ssah_core.evaluation.questions import Questions
+from ssah_core.evaluation.study import row_of
 from ssah_core.models.decoding import Sampling, decode, decode_copies
 from ssah_core.models.families import column_norms_squared
 from ssah_core.models.loading import Model
@@ -77,7 +83,9 @@ class Writing:
         reading = _seconds_of(trial, self.batches, self._reading)
         rows = [len(batch) for batch in self.batches]
         order = np.argsort(rows, kind="stable")
-        tried = {len(batch): batch for batch in _spread([self.batches[n] for n in order], ends=True)}
+        tried = {
+            len(batch): batch for batch in _spread([self.batches[n] for n in order], ends=True)
+        }
         taken = [trial.seconds(self._step(batch)) for batch in tried.values()]
         steps = np.interp(rows, list(tried), taken)
         return reading + float(steps.sum()) * (self.new_tokens - 1)
@@ -154,6 +162,35 @@ class Readings:
         }
 
 
+@dataclass(frozen=True)
+class Tables:
+    """The table's rows: every reply judged, and intervals by resampling; `draws` of each row's case."""
+
+    questions: Questions
+    chats: int
+    draws: tuple[int, ...]
+
+    def seconds(self, trial: Trial) -> float:
+        """How long the rows take: one of each number of draws is tried on made-up replies."""
+        rows = Counter(self.draws)
+        return sum(times * self._row_seconds(draws) for draws, times in rows.items())
+
+    def _row_seconds(self, draws: int) -> float:
+        replies = np.full((draws, self.chats), "word " * _REPLY_WORDS, dtype=object)
+        texts = len(self.questions.harmless)
+        ones = np.ones((draws, texts))
+        predictions = Predictions(np.ones(texts, dtype=np.int64), ones, ones, ones)
+        case = Case("", None, "zero", (None,) * draws)
+        start = time.perf_counter()
+        row_of(case, self.questions, replies, predictions, range(draws), RefusalPhrases())
+        return time.perf_counter() - start
+
+    def memory(self, outline: Outline) -> Mapping[str, int]:
+        """Nothing to speak of."""
+        return {}
+
+
+_REPLY_WORDS = 30
 _FLOAT = 4  # bytes of a float32: scores of words are compared in it
 
 
@@ -171,9 +208,7 @@ def _observing(model: Model, batch: Sequence[Rendered]) -> Callable[[], object]:
 def _reading_twice(model: Model, batch: Sequence[Rendered]) -> Callable[[], object]:
     """Under no ablation and under one: the untouched reading is there anyway, so these are two."""
     cuts = [None, _cut(model)]
-    return lambda: read_batch(
-        model, pad_batch(batch, range(len(batch)), model.device), cuts
-    )
+    return lambda: read_batch(model, pad_batch(batch, range(len(batch)), model.device), cuts)
 
 
 def _norms(model: Model) -> Callable[[], object]:

@@ -14,7 +14,7 @@ from jaxtyping import Float64
 
 from ssah_core.ablation import Fill, Match
 from ssah_core.evaluation.judges import Judge, RefusalPhrases
-from ssah_core.evaluation.language import predict
+from ssah_core.evaluation.language import Predictions, predict
 from ssah_core.evaluation.metrics import Measured, by_subject
 from ssah_core.evaluation.plan import Case, Plan, cases_of, distinct
 from ssah_core.evaluation.questions import Question, Questions
@@ -107,9 +107,8 @@ def study(
     rows, first = [], 0
     for case in cases:
         last = first + len(case.cuts)
-        row = _row(case, questions, by_cut[first:last], judged)
-        predicted = predictions.metrics(places[first:last], [q.subject for q in questions.harmless])
-        rows.append(replace(row, metrics={**row.metrics, **predicted}))
+        draws = slice(first, last)
+        rows.append(row_of(case, questions, by_cut[draws], predictions, places[draws], judged))
         first = last
     return Study(rows, _reply_columns(cases, questions, plan.system, by_cut), judged.about)
 
@@ -158,6 +157,20 @@ def _reply_columns(
 def _units(case: Case) -> int:
     cut = case.cuts[0]
     return 0 if cut is None else cut.count
+
+
+def row_of(
+    case: Case,
+    questions: Questions,
+    replies: np.ndarray,
+    predictions: Predictions,
+    places: Sequence[int],
+    judge: Judge,
+) -> Row:
+    """The table's row of one case, from its draws' replies, str [draws, chats], and predictions."""
+    row = _row(case, questions, replies, judge)
+    predicted = predictions.metrics(places, [question.subject for question in questions.harmless])
+    return replace(row, metrics={**row.metrics, **predicted})
 
 
 def _row(case: Case, questions: Questions, replies: np.ndarray, judge: Judge) -> Row:

@@ -25,7 +25,6 @@ from ssah_core.errors import ModelError
 from ssah_core.models.loading import Model
 from ssah_core.models.taps import Scale
 
-
 _FIRST = torch.zeros(1, dtype=torch.long)  # the place of the first row
 
 

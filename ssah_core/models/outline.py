@@ -118,6 +118,4 @@ def _cache_bytes(network: PreTrainedModel) -> int:
     cache = DynamicCache(config=network.config.get_text_config(decoder=True))
     with torch.inference_mode():
         written = network(input_ids=token_ids, past_key_values=cache, use_cache=True)
-    return sum(
-        layer.keys.nbytes + layer.values.nbytes for layer in written.past_key_values.layers
-    )
+    return sum(layer.keys.nbytes + layer.values.nbytes for layer in written.past_key_values.layers)
