@@ -61,7 +61,7 @@ def _study(outline: Outline, model: Model, size: Size, rounds: int) -> Line:
         return _line(
             "a study",
             model,
-            lambda: _foreseen(outline, forecast_study(outline, questions, plan, extent)),
+            lambda: _foreseen(outline, forecast_study(outline.model, questions, plan, extent)),
             lambda: study(model, roles, questions, plan),
             rounds,
         )

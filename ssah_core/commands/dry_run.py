@@ -82,7 +82,7 @@ def dry_study(
     """What `study` would do."""
     outline = _outline(options)
     extent = largest_extent(plan) if run is None else _checked_extent(run, outline, questions, plan)
-    forecast = forecast_study(outline, questions, plan, extent)
+    forecast = forecast_study(outline.model, questions, plan, extent)
     if run is None:
         forecast = replace(forecast, notices=(*forecast.notices, _NO_RUN))
     return {

@@ -16,6 +16,7 @@ from ssah_core.evaluation.language import text_groups
 from ssah_core.evaluation.plan import Extent, Plan
 from ssah_core.evaluation.questions import Questions
 from ssah_core.evaluation.study import chats_of
+from ssah_core.models.loading import Model
 from ssah_core.models.outline import Outline
 from ssah_core.prompts.batching import group_by_length
 from ssah_core.prompts.fitting import fitting
@@ -70,7 +71,7 @@ def forecast_scoring(
     scored: list[Sequence[Rendered]] = []
     asked: list[Sequence[Rendered]] = []
     for prompts in sets:
-        examples, missing = _examples(outline, prompts)
+        examples, missing = _examples(outline.model, prompts)
         scored += _batched(examples, group_by_length([len(e) for e in examples], budget))
         asked += _batched(missing, reply_groups([len(m) for m in missing], REPLY_TOKENS))
     rendered = time.perf_counter() - start
@@ -85,25 +86,31 @@ def forecast_scoring(
     )
 
 
-def forecast_study(outline: Outline, questions: Questions, plan: Plan, extent: Extent) -> Forecast:
-    """What a study of such an extent will do; errors of the questions as in `study`."""
+def forecast_study(
+    model: Model, questions: Questions, plan: Plan, extent: Extent, *, written: float = 1.0
+) -> Forecast:
+    """What a study of such an extent will do; errors of the questions as in `study`.
+
+    The model may be one on the meta device. `written` is what part of the longest replies is written
+    before they end, where that is known.
+    """
     start = time.perf_counter()
     prompts = [
-        render_prompt(outline.model, chat, room=plan.reply_tokens)
+        render_prompt(model, chat, room=plan.reply_tokens)
         for chat in chats_of(questions, plan.system)
     ]
     texts = [
-        _with_reply(outline, question.prompt, question.answer, plan.reply_tokens)
+        _with_reply(model, question.prompt, question.answer, plan.reply_tokens)
         for question in questions.harmless
     ]
-    _check_vocabulary(outline, [*prompts, *texts])
+    _check_vocabulary(model, [*prompts, *texts])
     rows = prompts * extent.ablations
     asked = _batched(rows, reply_groups([len(row) for row in rows], plan.reply_tokens))
-    read = _batched(texts, text_groups(outline.model, [len(text) for text in texts]))
+    read = _batched(texts, text_groups(model, [len(text) for text in texts]))
     rendered = time.perf_counter() - start
     return Forecast(
         works=(
-            Writing(asked, plan.reply_tokens, ablated=extent.ablations > 1),
+            Writing(asked, plan.reply_tokens, ablated=extent.ablations > 1, written=written),
             Readings(read, extent.ablations),
             Tables(questions, len(prompts), extent.draws),
         ),
@@ -114,29 +121,29 @@ def forecast_study(outline: Outline, questions: Questions, plan: Plan, extent: E
     )
 
 
-def _examples(outline: Outline, prompts: PromptSet) -> tuple[list[Rendered], list[Rendered]]:
+def _examples(model: Model, prompts: PromptSet) -> tuple[list[Rendered], list[Rendered]]:
     """The set's examples, and the prompts that a reply is written to first."""
-    examples = render_all(outline.model, prompts)
-    _check_vocabulary(outline, examples)
+    examples = render_all(model, prompts)
+    _check_vocabulary(model, examples)
     own = [prompt.response is None for prompt in prompts.prompts]
     missing = [Rendered(e.prompt) for e, is_own in zip(examples, own, strict=True) if is_own]
     answered = [
-        _lengthened(outline, e, REPLY_TOKENS) if is_own else e
+        _lengthened(model, e, REPLY_TOKENS) if is_own else e
         for e, is_own in zip(examples, own, strict=True)
     ]
     return answered, missing
 
 
-def _with_reply(outline: Outline, prompt: str, answer: str | None, tokens: int) -> Rendered:
+def _with_reply(model: Model, prompt: str, answer: str | None, tokens: int) -> Rendered:
     """A text that will be read: the known answer, or a reply of the model's of so many tokens."""
-    example = render_example(outline.model, prompt, answer or "")
-    return _lengthened(outline, example, tokens if answer is None else 0)
+    example = render_example(model, prompt, answer or "")
+    return _lengthened(model, example, tokens if answer is None else 0)
 
 
-def _lengthened(outline: Outline, example: Rendered, tokens: int) -> Rendered:
+def _lengthened(model: Model, example: Rendered, tokens: int) -> Rendered:
     """The example with so many more tokens of response, as far as the context goes."""
     response = (example.prompt[-1],) * tokens + example.response
-    limit = outline.model.context
+    limit = model.context
     room = len(response) if limit is None else limit - len(example.prompt)
     return replace(example, response=response[:room])
 
@@ -145,10 +152,10 @@ def _batched(examples: Sequence[Rendered], groups: Iterable[Sequence[int]]) -> B
     return [[examples[place] for place in group] for group in groups]
 
 
-def _check_vocabulary(outline: Outline, rendered: Sequence[Rendered]) -> None:
-    words = int(outline.config.get_text_config().vocab_size)
+def _check_vocabulary(model: Model, rendered: Sequence[Rendered]) -> None:
+    words = int(model.network.config.get_text_config().vocab_size)
     if any(token >= words for r in rendered for token in (*r.prompt, *r.response)):
         raise ModelError(
-            f"The tokenizer of '{outline.model.name}' writes tokens beyond the {words:,} that the model "
+            f"The tokenizer of '{model.name}' writes tokens beyond the {words:,} that the model "
             "knows: they are not of one model; get both again, together."
         )

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -38,6 +38,7 @@ Batches = Sequence[Sequence[Rendered]]
 MakeWork = Callable[[Model, Sequence[Rendered]], Callable[[], object]]
 
 
+@runtime_checkable
 class Work(Protocol):
     """One kind of work of a scoring or a study."""
 
@@ -71,15 +72,16 @@ class Passes:
 class Writing:
     """Replies: every prompt of a batch is read, then all rows gain a token a step.
 
-    Every reply counts as `new_tokens` long: which ones end early is not known before.
+    Every reply counts as `new_tokens` long, or as the part of it that is `written` where that is known.
     """
 
     batches: Batches
     new_tokens: int
     ablated: bool
+    written: float = 1.0
 
     def seconds(self, trial: Trial) -> float:
-        """How long the replies take at most."""
+        """How long the replies take."""
         reading = _seconds_of(trial, self.batches, self._reading)
         rows = [len(batch) for batch in self.batches]
         order = np.argsort(rows, kind="stable")
@@ -88,7 +90,7 @@ class Writing:
         }
         taken = [trial.seconds(self._step(batch)) for batch in tried.values()]
         steps = np.interp(rows, list(tried), taken)
-        return reading + float(steps.sum()) * (self.new_tokens - 1)
+        return reading + float(steps.sum()) * (self.new_tokens - 1) * self.written
 
     def _reading(self, model: Model, batch: Sequence[Rendered]) -> Callable[[], object]:
         prompts = [rendered.prompt for rendered in batch]
