@@ -27,6 +27,7 @@ _WIDE = 2**28  # bytes of a block; of wider ones a single block more is a trial
 _ROOM = 0.5  # of the free memory: what the trial's weights may take
 _TILE = 2**16  # made-up numbers, used again and again
 _MOST_ROUNDS = 7
+MOST_CALLS = _MOST_ROUNDS + 1  # of prepared work: one warms up
 
 Prepare = Callable[[Model], Callable[[], object]]  # makes what is to be timed
 

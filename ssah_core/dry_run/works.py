@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from ssah_core.ablation import Ablation, compile_rows
-from ssah_core.dry_run.trial import Prepare, Trial
+from ssah_core.dry_run.trial import MOST_CALLS, Prepare, Trial
 from ssah_core.evaluation.judges import RefusalPhrases
 from ssah_core.evaluation.language import Predictions, read_batch
 from ssah_core.evaluation.plan import Case
@@ -57,7 +57,6 @@ class Passes:
 
     def seconds(self, trial: Trial) -> float:
         """How long the passes take."""
-
         return _seconds_of(trial, self.batches, _observing) + trial.seconds(_norms)
 
     def memory(self, outline: Outline) -> Mapping[str, int]:
@@ -110,7 +109,8 @@ class Writing:
 
         def prepare(model: Model) -> Callable[[], object]:
             scale = compile_rows(model, self._cuts(model, len(batch)))
-            steps = decode_copies(model, written, len(batch), scale)
+            room = None if model.context is None else max(1, model.context - MOST_CALLS)
+            steps = decode_copies(model, written[:room], len(batch), scale)
             next(steps)
             return lambda: next(steps)
 

@@ -4,7 +4,9 @@ import csv
 import json
 import shlex
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,7 +25,8 @@ from ssah_core.errors import ModelError
 from ssah_core.evaluation.plan import Plan, extent_of, largest_extent
 from ssah_core.evaluation.questions import file_questions
 from ssah_core.evaluation.study import study
-from ssah_core.models.outline import Outline, outline_of
+from ssah_core.models import hub
+from ssah_core.models.outline import Outline, open_outline, outline_of
 from ssah_core.models.sources import ORGANISMS
 from ssah_core.prompts.rendering import Rendered
 
@@ -234,6 +237,31 @@ def test_every_family_is_known_without_weights_and_tried_with_few_blocks(family)
     assert Passes([batch]).seconds(trial) > 0
     asked = [Rendered(rendered.prompt) for rendered in batch]
     assert Writing([asked], 4, ablated=True).seconds(trial) > 0
+
+
+def test_of_a_hub_model_everything_but_the_weights_is_downloaded(small, monkeypatch):
+    asked = []
+
+    def download(name, **options) -> str:
+        asked.extend(options["allow_patterns"])
+        return str(small / "small")
+
+    info = SimpleNamespace(siblings=[SimpleNamespace(rfilename="model.safetensors")])
+    monkeypatch.setattr(hub.HfApi, "model_info", lambda *a, **o: info)
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    assert open_outline("someone/some-model", device="cpu").units["all"] == 9 * 52
+    assert "tokenizer.json" in [name for name in TOKENIZER_FILES if matched(name, asked)]
+    assert not matched("model-00001-of-00002.safetensors", asked)
+
+
+def matched(name: str, patterns: list[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def test_a_chat_as_long_as_the_context_is_tried_within_it():
+    gpt2 = outline("gpt2", n_positions=40)  # learned positions: there are none beyond
+    trial = build_trial(gpt2, patience=0.05)
+    assert Writing([[Rendered((5,) * 38)]], 2, ablated=False).seconds(trial) > 0
 
 
 def test_time_goes_up_with_the_blocks_and_what_is_there_once_counts_once(monkeypatch):
