@@ -61,7 +61,7 @@ class Trial:
         """How many of so many rows fit into this part of a measurement, at least one, by a trial of one."""
         work = prepare_one(self.networks[-1])
         work()
-        return min(rows, max(1, int(self.patience / 4 * part / _seconds(work))))
+        return min(rows, max(1, int(self.patience / 2 * part / _seconds(work))))
 
 
 def build_trial(outline: Outline, *, patience: float = 2.0) -> Trial | None:

@@ -7,6 +7,7 @@ the real work calls; where a whole batch would take too long, some of its rows s
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ from ssah_core.prompts.rendering import Rendered
 from ssah_core.scoring.collecting import Collector
 
 _SAMPLES = 3  # batches of each kind that are tried
+_LEAST_TOKENS = 128
 _OFF = 12  # one unit in so many is off in a trial: every site is touched, as in a study
 _MOMENT_BYTES = 64  # a channel's: two sets, two groups of tokens, two sums, float64
 
@@ -244,8 +246,13 @@ def _seconds_of(trial: Trial, batches: Batches, make: MakeWork) -> float:
 
 
 def _affordable(trial: Trial, batch: Sequence[Rendered], make: MakeWork, of: int) -> int:
-    """How many rows of a batch there is time for, where it is one of so many to be tried."""
-    return trial.affordable(len(batch), lambda model: make(model, batch[:1]), part=1 / of)
+    """How many rows of a batch there is time for, where it is one of so many to be tried.
+
+    Some tokens there must be: a few of them wait for the weights to come from memory, which many share.
+    """
+    least = math.ceil(_LEAST_TOKENS / _padded(batch[:1]))
+    rows = trial.affordable(len(batch), lambda model: make(model, batch[:1]), part=1 / of)
+    return min(len(batch), max(least, rows))
 
 
 def _spread(batches: Batches, *, ends: bool = False) -> list[Sequence[Rendered]]:
