@@ -15,7 +15,7 @@ from ssah_core import Model, assign_roles, load_prompts, score
 from ssah_core.dry_run.forecast import Forecast, forecast_scoring, forecast_study
 from ssah_core.dry_run.trial import build_trial
 from ssah_core.evaluation.plan import Plan, extent_of
-from ssah_core.evaluation.questions import Questions, file_questions
+from ssah_core.evaluation.questions import Question, Questions
 from ssah_core.evaluation.study import study
 from ssah_core.models.decoding import end_tokens
 from ssah_core.models.outline import Outline, outline_of
@@ -107,8 +107,15 @@ def made_up_roles(model: Model) -> Roles:
 
 
 def _questions(count: int) -> Questions:
-    sets = [load_prompts(f"organism:test/{name}", limit=count) for name in ("seen", "harmless")]
-    return file_questions(*sets)
+    """Harmless ones with their answers: the random model's own replies are tokens that have no text."""
+    harmful, harmless = (
+        tuple(
+            Question(prompt.text, prompt.text, prompt.response if known else None)
+            for prompt in load_prompts(f"organism:test/{name}", limit=count).prompts
+        )
+        for name, known in (("seen", False), ("harmless", True))
+    )
+    return Questions(harmful, harmless)
 
 
 @contextmanager
