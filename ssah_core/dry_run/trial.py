@@ -48,7 +48,8 @@ class Trial:
         """How long the prepared work would take on all blocks: by medians of rounds in turn."""
         works = [prepare(model) for model in self.networks]
         once = sum(_seconds(work) for work in works)  # warms up; counts for nothing else
-        rounds = min(_MOST_ROUNDS, max(2, int(self.patience / once)))
+        least = 2 if once < 2 * self.patience else 1  # long work is its own mean
+        rounds = min(_MOST_ROUNDS, max(least, int(self.patience / once)))
         times = [[_seconds(work) for work in works] for _ in range(rounds)]
         taken = [statistics.median(of_one) for of_one in zip(*times, strict=True)]
         depths = [model.anatomy.layers for model in self.networks]
