@@ -8,6 +8,7 @@ import time
 import numpy as np
 import torch
 
+from benchmarks.estimates import estimate_lines
 from benchmarks.measure import Line, median_ratio, seconds
 from benchmarks.memory import memory
 from benchmarks.subjects import (
@@ -242,6 +243,7 @@ def all_lines(size: Size, device: str) -> list[Line]:
     lines.append(resamples(organism, size))
     lines += [changed_ablation(organism, question, size), changed_ablation(large, question, size)]
     lines += training_lines(large, size)
+    lines += estimate_lines(large, size)
     if device == "cpu":
         lines += [figures(size), memory(size)]
     return lines

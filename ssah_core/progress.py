@@ -56,3 +56,10 @@ class Meter:
             elapsed = time.monotonic() - self._start
             left = elapsed / self._done * (self._total - self._done) if self._done else None
             self._report(Progress(self._stage, self._done, self._total, self._unit, left))
+
+
+def duration(seconds: float) -> str:
+    """A length of time in words, as exact as an estimate is: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

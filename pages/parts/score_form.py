@@ -16,6 +16,7 @@ from pages.parts.score_job import start_scoring
 from pages.parts.screen import Screen
 from ssah_core.errors import SsahError
 from ssah_core.organism.world import SPLITS
+from ssah_core.progress import duration
 from ssah_core.prompts.fitting import fitting
 from ssah_core.prompts.reading import PromptSet
 from ssah_core.prompts.rendering import prompt_text
@@ -122,13 +123,7 @@ def _say_estimate(request: ScoreRequest) -> None:
             skip_too_long=request.skip_too_long,
         )
     replies = f", after writing {found.replies:,} replies" if found.replies else ""
-    st.info(f"About {_duration(found.seconds)} for {found.tokens:,} tokens at most{replies}.")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    st.info(f"About {duration(found.seconds)} for {found.tokens:,} tokens at most{replies}.")
 
 
 def _free_name() -> str:

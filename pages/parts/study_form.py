@@ -17,6 +17,7 @@ from pages.parts.prompt_picker import pick_prompts
 from pages.parts.recipe import show_recipe
 from pages.parts.screen import Screen, active
 from pages.parts.share_result import with_search
+from pages.parts.study_estimate import say_study_estimate
 from ssah_core.ablation import FILLS
 from ssah_core.errors import ModelError, SsahError
 from ssah_core.evaluation.plan import Plan
@@ -73,8 +74,11 @@ def draw_form(screen: Screen) -> None:
     run = with_search(screen.run, now.roles)
     request = StudyRequest(screen.model.name, name, run, questions, plan)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        wants_estimate = st.button("How long will it take?", icon=":material/timer:")
         started = st.button("Start the study", type="primary", icon=":material/play_arrow:")
         show_recipe(*_recipe(screen, request))
+    if wants_estimate:
+        say_study_estimate(request.model, now.roles, questions, plan)
     if started:
         _start_checked(request)
 

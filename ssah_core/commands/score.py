@@ -15,6 +15,7 @@ from ssah_core.commands.common import (
     report_progress,
     say,
 )
+from ssah_core.commands.dry_run import add_dry_run_option, dry_score, show_dry_run
 from ssah_core.errors import OptionError
 from ssah_core.models.loading import Model
 from ssah_core.prompts.reading import PromptSet, load_prompts
@@ -60,6 +61,7 @@ def add(commands: Any) -> None:
         help="the folder for the run; must be new. Scoring that was stopped goes on from where it was "
         "when the same command is run again",
     )
+    add_dry_run_option(parser)
 
 
 def _score(options: argparse.Namespace) -> dict[str, Any]:
@@ -71,6 +73,9 @@ def _score(options: argparse.Namespace) -> dict[str, Any]:
             ("utility", options.utility, options.utility_where),
         )
     }
+    if options.dry_run:
+        options.show = show_dry_run
+        return dry_score(options, sets)
     model = load(options)
     start = time.monotonic()
     scores = _scores(options, model, sets)

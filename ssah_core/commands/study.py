@@ -9,6 +9,12 @@ from typing import Any
 
 from ssah_core.ablation import check_fill
 from ssah_core.commands.common import add_command, add_run_options, load, report_progress
+from ssah_core.commands.dry_run import (
+    add_dry_run_option,
+    dry_study,
+    found_run,
+    show_dry_run,
+)
 from ssah_core.commands.questions import add_question_options, read_questions
 from ssah_core.errors import OptionError
 from ssah_core.evaluation.compliance import compliance_judge
@@ -16,7 +22,6 @@ from ssah_core.evaluation.model_judges import judge_from
 from ssah_core.evaluation.plan import Plan
 from ssah_core.evaluation.report import markdown
 from ssah_core.evaluation.study_folder import run_study
-from ssah_core.runs import open_run
 from ssah_core.storage import check_free
 
 
@@ -48,6 +53,7 @@ def add(commands: Any) -> None:
         "harmbench:MODEL (as HarmBench's classifier), MODEL a folder or a hub name",
     )
     parser.add_argument("--out", required=True, help="the folder for the study; must be new")
+    add_dry_run_option(parser)
 
 
 def add_limited_questions(parser: argparse.ArgumentParser, part: str) -> None:
@@ -58,7 +64,7 @@ def add_limited_questions(parser: argparse.ArgumentParser, part: str) -> None:
 
 def _study(options: argparse.Namespace) -> dict[str, Any]:
     check_free(options.out)
-    run = open_run(options.run)
+    run = found_run(options)
     plan = Plan(
         controls=options.controls,
         fills=tuple(check_fill(fill) for fill in _listed(options.fills)),
@@ -66,7 +72,8 @@ def _study(options: argparse.Namespace) -> dict[str, Any]:
         system=options.system,
         reply_tokens=options.max_new_tokens,
     )
-    options.model = options.model or run.scores.model
+    if run is not None:
+        options.model = options.model or run.scores.model
     questions = read_questions(options)
     judge = (
         None
@@ -74,6 +81,10 @@ def _study(options: argparse.Namespace) -> dict[str, Any]:
         else judge_from(options.judge, device=options.device, dtype=options.dtype)
     )
     compliance_judge(questions.harmful, judge)  # a judge that is not needed is said before any work
+    if options.dry_run:
+        options.show = show_dry_run
+        return dry_study(options, run, questions, plan)
+    assert run is not None
     model = load(options)
     start = time.monotonic()
     rows = run_study(

@@ -7,7 +7,7 @@ untouched predictions need not be kept: memory does not grow with the number of 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,7 +75,7 @@ def predict(
     examples = [_fitted(model, prompt, response) for prompt, response in texts]
     kept = kept or Kept()
     done = dict(kept.done or {})
-    groups = group_by_length([len(example) for example in examples], _budget(model))
+    groups = text_groups(model, [len(example) for example in examples])
     before = sum(len(groups[place]) for place in done)
     meter = resumed_meter(
         "reading under every ablation", before, len(examples), "texts", report, cancelled
@@ -83,13 +83,9 @@ def predict(
     for place, group in enumerate(groups):
         if place in done:
             continue
-        batch = pad_batch(examples, group, model.device)
-        untouched = _log_probabilities(model, batch, None)
-        found = []
-        for cut in ablations:
-            meter.check()
-            now = untouched if cut is None else _log_probabilities(model, batch, cut)
-            found.append(_sums(batch, now, untouched))
+        found = read_batch(
+            model, pad_batch(examples, group, model.device), ablations, check=meter.check
+        )
         done = {**done, place: json.dumps(found)}
         kept.keep(done)
         meter.advance(len(group))
@@ -108,7 +104,7 @@ def predict_after(
     Both need the same tokenizer; the divergence is KL(untrained || trained).
     """
     examples = [_fitted(trained, prompt, response) for prompt, response in texts]
-    groups = group_by_length([len(example) for example in examples], _budget(trained))
+    groups = text_groups(trained, [len(example) for example in examples])
     sums = np.zeros((3, 1, len(examples)))
     for group in groups:
         batch = pad_batch(examples, group, trained.device)
@@ -118,10 +114,28 @@ def predict_after(
     return Predictions(tokens, *sums)
 
 
-def _budget(model: Model) -> int:
-    """How many tokens one batch may have."""
+def text_groups(model: Model, lengths: Sequence[int]) -> list[list[int]]:
+    """Which texts are read together, by their place; `lengths` are theirs in tokens."""
     vocabulary = int(model.network.config.get_text_config().vocab_size)
-    return max(1, min(_MOST_TOKENS, _MOST_PREDICTIONS // vocabulary))
+    budget = max(1, min(_MOST_TOKENS, _MOST_PREDICTIONS // vocabulary))
+    return group_by_length(lengths, budget)
+
+
+def read_batch(
+    model: Model,
+    batch: Batch,
+    ablations: Sequence[Ablation | None],
+    *,
+    check: Callable[[], None] = lambda: None,
+) -> list[list[list[float]]]:
+    """For every ablation, one batch's surprise, divergence and tokens right, summed over each row."""
+    untouched = _log_probabilities(model, batch, None)
+    found = []
+    for cut in ablations:
+        check()
+        now = untouched if cut is None else _log_probabilities(model, batch, cut)
+        found.append(_sums(batch, now, untouched))
+    return found
 
 
 def _fitted(model: Model, prompt: str, response: str) -> Rendered:

@@ -79,6 +79,35 @@ def cases_of(roles: Roles, plan: Plan) -> list[Case]:
     return cases
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How much a plan measures: different ablations, the untouched model among them, and for every row
+    of the table the draws that it is a mean of.
+    """
+
+    ablations: int
+    draws: tuple[int, ...]
+
+
+def extent_of(roles: Roles, plan: Plan) -> Extent:
+    """How much a plan measures of some roles; raises as `cases_of`."""
+    cases = cases_of(roles, plan)
+    cuts, _ = distinct([cut for case in cases for cut in case.cuts])
+    return Extent(len(cuts), tuple(len(case.cuts) for case in cases))
+
+
+def largest_extent(plan: Plan) -> Extent:
+    """How much a plan measures at most, whatever the roles will be."""
+    controls = [plan.controls] * len(CONTROLS) if plan.controls else []
+    removed = len(_SHARED) * (1 + len(set(plan.shares)))
+    of_fill = [
+        1,
+        *[1, *controls] * removed,
+    ]  # a sample of CU; every role and share with its controls
+    draws = (1, *of_fill * len(plan.fills))
+    return Extent(sum(draws), draws)
+
+
 def _with_controls(role: Role, fill: Fill, cut: Ablation, controls: int) -> list[Case]:
     found = [Case(role, None, fill, (cut,))]
     if controls:

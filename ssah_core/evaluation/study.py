@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from ssah_core.ablation import Fill, Match
 from ssah_core.evaluation.compliance import ComplianceJudge, compliance_judge
 from ssah_core.evaluation.judges import Judge, RefusalPhrases
-from ssah_core.evaluation.language import predict
+from ssah_core.evaluation.language import Predictions, predict
 from ssah_core.evaluation.metrics import Measured
 from ssah_core.evaluation.plan import Case, Plan, cases_of, distinct
 from ssah_core.evaluation.questions import Questions
@@ -93,7 +93,7 @@ def study(
     compliance = compliance_judge(questions.harmful, compliance)
     cases = cases_of(roles, plan)
     cuts, places = distinct([cut for case in cases for cut in case.cuts])
-    chats = _chats(questions, plan.system)
+    chats = chats_of(questions, plan.system)
     replies = reply_each(
         model,
         [chat for _ in cuts for chat in chats],
@@ -120,9 +120,8 @@ def study(
     for case in cases:
         last = first + len(case.cuts)
         chosen = places[first:last]
-        row = _row(case, questions, by_cut[chosen], verdicts.of(chosen), phrases)
-        predicted = predictions.metrics(chosen, [q.subject for q in questions.harmless])
-        rows.append(replace(row, metrics={**row.metrics, **predicted}))
+        said = by_cut[chosen], verdicts.of(chosen)
+        rows.append(row_of(case, questions, *said, predictions, chosen, phrases))
         first = last
     columns = _reply_columns(cases, questions, plan.system, by_cut[places], verdicts.of(places))
     return Study(rows, columns, " ".join([phrases.about, *verdicts.about]), verdicts.as_json())
@@ -138,7 +137,7 @@ def _texts(questions: Questions, untouched: np.ndarray) -> list[tuple[str, str]]
     ]
 
 
-def _chats(questions: Questions, system: str | None) -> list[Chat]:
+def chats_of(questions: Questions, system: str | None) -> list[Chat]:
     """Every question, and then, where there is a system prompt, every question under it."""
     plain: list[Chat] = [question.prompt for question in questions.all]
     if system is None:
@@ -179,6 +178,21 @@ def _reply_columns(
 def _units(case: Case) -> int:
     cut = case.cuts[0]
     return 0 if cut is None else cut.count
+
+
+def row_of(
+    case: Case,
+    questions: Questions,
+    replies: np.ndarray,
+    complied: Float64[np.ndarray, "draws chats"] | None,
+    predictions: Predictions,
+    places: Sequence[int],
+    judge: Judge,
+) -> Row:
+    """The table's row of one case, from its draws' replies, str [draws, chats], verdicts and predictions."""
+    row = _row(case, questions, replies, complied, judge)
+    predicted = predictions.metrics(places, [question.subject for question in questions.harmless])
+    return replace(row, metrics={**row.metrics, **predicted})
 
 
 def _row(

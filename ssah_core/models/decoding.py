@@ -25,6 +25,8 @@ from ssah_core.models.loading import Model
 from ssah_core.models.reply_cache import reply_cache
 from ssah_core.models.taps import Scale
 
+_FIRST = torch.zeros(1, dtype=torch.long)  # the place of the first row
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -107,6 +109,22 @@ def decode(
         writing.append(list(chosen.values()))
 
 
+def decode_copies(
+    model: Model, prompt: Sequence[int], rows: int, scale: Scale | None = None
+) -> Generator[None]:
+    """Decode a batch of copies of one prompt, which is read once, and stop before every step.
+
+    Endless, and it says nothing: it shows what a step of so many rows costs apart from reading them.
+    """
+    writing = _Writing(model, [prompt], None if scale is None else scale.of_rows(_FIRST))
+    writing.next_scores()
+    writing.copy(rows, scale)
+    while True:
+        writing.append([0] * rows)
+        yield
+        writing.next_scores().argmax(-1).tolist()
+
+
 _DROPPED_PART = 8  # rows are dropped when more than one in so many has ended
 
 
@@ -167,6 +185,13 @@ class _Writing:
             self._cache.batch_select_indices(kept)
         if self._scale is not None:
             self._scale = self._scale.of_rows(kept)
+
+    def copy(self, rows: int, scale: Scale | None) -> None:
+        """Take the one row so many times, each copy under its own part of the instruction."""
+        self.rows, self._scale = list(range(rows)), scale
+        self._token_ids = self._token_ids.repeat(rows, 1)
+        self._mask = self._mask.repeat(rows, 1)
+        self._cache.batch_repeat_interleave(rows)
 
     def append(self, tokens: Sequence[int]) -> None:
         """Write one token at the end of every row."""

@@ -26,7 +26,10 @@ from ssah_core.models.families import check_family
 
 Answer = TypeVar("Answer")
 
-_HUB_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+CheckConfig = Callable[[Path], object]  # sees the folder with the configuration, and may raise
+
+_OUTLINE_FILES = ["*.json", "*.model", "*.txt", "*.jinja"]
+_HUB_FILES = ["*.safetensors", *_OUTLINE_FILES]
 _HUB_TIMEOUT = 5.0  # seconds, of connecting and of every read
 _HUB_LIMIT = 8.0  # seconds, of the whole; an unreachable hub must be said within 10
 
@@ -40,16 +43,27 @@ class HubModel:
     weight_bytes: int
 
 
-def hub_folder(name: str, revision: str | None, check_config: Callable[[Path], object]) -> Path:
+def hub_folder(name: str, revision: str | None, check_config: CheckConfig) -> Path:
     """Download a model's safetensors and tokenizer, or find them in the hub's cache.
 
     `check_config` sees the folder with the configuration before any weight is downloaded. Raises
     ModelError with the remedy.
     """
+    return _folder(name, revision, check_config, _HUB_FILES)
+
+
+def hub_outline(name: str, revision: str | None, check_config: CheckConfig) -> Path:
+    """As `hub_folder`, but without the weights."""
+    return _folder(name, revision, check_config, _OUTLINE_FILES)
+
+
+def _folder(
+    name: str, revision: str | None, check_config: CheckConfig, files: Sequence[str]
+) -> Path:
     try:
         config = _in_time(lambda: _hub_config(name, revision))
         check_config(config)
-        return Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(files)))
     except (HFValidationError, HfHubHTTPError) as error:
         raise _refused(name, error) from error
     except (HTTPError, OSError) as error:

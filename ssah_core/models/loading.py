@@ -140,7 +140,7 @@ def open_source(
         raise _load_error(source, error) from error
     network, report = loaded
     notices = _check_weights(source, report)
-    tokenizer = _open_tokenizer(source)
+    tokenizer = open_tokenizer(source)
     if not spread:
         network = network.to(target)
     return wrap(
@@ -153,7 +153,8 @@ def open_source(
     )
 
 
-def _open_tokenizer(source: Source) -> PreTrainedTokenizerBase:
+def open_tokenizer(source: Source) -> PreTrainedTokenizerBase:
+    """The tokenizer among a model's files; raises ModelError where it is missing or damaged."""
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             source.folder, trust_remote_code=False, local_files_only=True

@@ -8,6 +8,7 @@ import torch
 from ssah_core.errors import ModelError
 from ssah_core.models.sources import Source
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FREE_MEMORY_SHARE = 0.85  # the rest is for activations and cached keys and values
 
 
@@ -31,10 +32,9 @@ def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch
     """The dtype that is asked for, or the device's usual one; raises ModelError for any other."""
     if dtype is None:
         return torch.float32 if device.type == "cpu" else torch.bfloat16
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    chosen = known.get(dtype) if isinstance(dtype, str) else dtype
-    if chosen not in known.values():
-        raise ModelError(f"The dtype '{dtype}' is not known; choose one of {', '.join(known)}.")
+    chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if chosen not in DTYPES.values():
+        raise ModelError(f"The dtype '{dtype}' is not known; choose one of {', '.join(DTYPES)}.")
     assert chosen is not None
     return chosen
 

@@ -40,6 +40,12 @@ class _RoomyLayer(DynamicLayer):
             self._rooms = [room[indices] for room in self._rooms]
             self._show(length)
 
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        if self.is_initialized:
+            length = self.get_seq_length()
+            self._rooms = [room.repeat_interleave(repeats, dim=0) for room in self._rooms]
+            self._show(length)
+
     def _show(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         keys, values = (room[..., :length, :] for room in self._rooms)
         self.keys, self.values = keys, values

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from ssah_core.errors import ModelError
 from ssah_core.models.families import check_support
-from ssah_core.models.hub import hub_folder
+from ssah_core.models.hub import CheckConfig, hub_folder, hub_outline
 
 ORGANISMS = Path(__file__).parents[2] / "assets" / "organism"
 ORGANISM_PREFIX = "organism:"
@@ -75,6 +76,21 @@ def locate(name: str, *, revision: str | None = None) -> Source:
     Raises ModelError: no such model, hub unreachable, no safetensors, damaged organism file, or a
     family that is not supported.
     """
+    source = _found(name, revision, hub_folder)
+    _check_complete(source)
+    return source
+
+
+def locate_outline(name: str, *, revision: str | None = None) -> Source:
+    """Find a model as `locate` does, by its configuration alone: weights may be missing, and no weights
+    of a hub model are downloaded.
+    """
+    return _found(name, revision, hub_outline)
+
+
+def _found(
+    name: str, revision: str | None, from_hub: Callable[[str, str | None, CheckConfig], Path]
+) -> Source:
     if name.startswith(ORGANISM_PREFIX):
         if revision is not None:
             raise ModelError("The built-in models have no revisions; leave the revision out.")
@@ -86,13 +102,13 @@ def locate(name: str, *, revision: str | None = None) -> Source:
             )
         folder = local
     elif HUB_NAME.fullmatch(name) and not Path(name).exists():
-        folder = hub_folder(name, revision, lambda place: check_support(_read_config(name, place)))
+        folder = from_hub(name, revision, lambda place: check_support(_read_config(name, place)))
         revision = folder.name  # the hub's cache calls its folders by the commit
     else:
         raise _no_model(name)
     source = Source(name, folder, _read_config(name, folder), revision)
     check_support(source.config)
-    _check_loadable(source)
+    _check_kind(source)
     return source
 
 
@@ -164,7 +180,7 @@ def _read_config(name: str, folder: Path) -> PretrainedConfig:
         ) from error
 
 
-def _check_complete(name: str, index: Path) -> None:
+def _check_index(name: str, index: Path) -> None:
     try:
         named = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
     except (OSError, ValueError, KeyError, AttributeError) as error:
@@ -179,7 +195,7 @@ def _check_complete(name: str, index: Path) -> None:
         )
 
 
-def _check_loadable(source: Source) -> None:
+def _check_complete(source: Source) -> None:
     if not source.weight_files:
         raise ModelError(
             f"'{source.name}' has no .safetensors weights, and other formats can run code when "
@@ -187,7 +203,10 @@ def _check_loadable(source: Source) -> None:
         )
     index = source.folder / "model.safetensors.index.json"
     if index.is_file():
-        _check_complete(source.name, index)
+        _check_index(source.name, index)
+
+
+def _check_kind(source: Source) -> None:
     heads = ("ForCausalLM", "LMHeadModel")
     named = source.config.architectures or []
     if named and not any(architecture.endswith(heads) for architecture in named):

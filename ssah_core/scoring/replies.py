@@ -66,8 +66,7 @@ def continuations(
     kept = kept or Kept()
     written = kept.done or {}
     meter = resumed_meter(stage, len(written), len(prompts), "replies", report, cancelled)
-    lengths = [len(prompt) + max_new_tokens for prompt in prompts]
-    for group in group_by_length(lengths, tokens_at_once(model)):
+    for group in reply_groups(model, [len(prompt) for prompt in prompts], max_new_tokens):
         if all(row in written for row in group):
             continue
         scale = None if scale_of is None else scale_of(group)
@@ -78,10 +77,14 @@ def continuations(
     return [written[row] for row in range(len(prompts))]
 
 
-def tokens_at_once(model: Model) -> int:
-    """How many prompt and reply tokens one batch may hold, by what their keys and values take."""
+def reply_groups(model: Model, lengths: Sequence[int], max_new_tokens: int) -> list[list[int]]:
+    """Which prompts are written to together, by their place; `lengths` are theirs in tokens.
+
+    A batch is as large as what its keys and values take allows.
+    """
     channels = sum(site.channels for site in model.anatomy.sites if site.kind == "attn")
-    return max(1, min(_TOKENS_AT_ONCE, _CACHE_BYTES // (2 * channels * model.dtype.itemsize)))
+    budget = min(_TOKENS_AT_ONCE, _CACHE_BYTES // (2 * channels * model.dtype.itemsize))
+    return group_by_length([length + max_new_tokens for length in lengths], max(1, budget))
 
 
 def _rendered(model: Model, chats: Sequence[Chat], room: int) -> list[Rendered]:

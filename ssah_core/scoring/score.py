@@ -58,8 +58,7 @@ def score(
     that are not finite, named by prompt and site; memory), RunError (a checkpoint of another scoring,
     damaged, or that cannot be written), Cancelled.
     """
-    if token_budget is not None and token_budget < 1:
-        raise OptionError(f"A token budget of {token_budget} holds no token; give at least 1.")
+    check_budget(token_budget)
     read = {"safety": safety, "utility": utility}
     fit = {
         attribute: fitting(model, prompts, reply_tokens=REPLY_TOKENS, skip_too_long=skip_too_long)
@@ -204,7 +203,7 @@ def collect_moments(
     kept = kept or Kept()
     examples = render_all(model, prompts)
     lengths = [len(example) for example in examples]
-    stands = kept.done or Collected(token_budget or _TOKEN_BUDGET.get(model.device.type, 4096))
+    stands = kept.done or Collected(token_budget or usual_budget(model.device))
     counted = set(stands.counted)
     meter = resumed_meter(
         stage, sum(lengths[row] for row in counted), sum(lengths), "tokens", report, cancelled
@@ -227,6 +226,17 @@ def collect_moments(
         waiting.pop(0)
         meter.advance(sum(lengths[row] for row in rows))
     return collector.moments()
+
+
+def check_budget(token_budget: int | None) -> None:
+    """Raise OptionError for a budget that holds no token."""
+    if token_budget is not None and token_budget < 1:
+        raise OptionError(f"A token budget of {token_budget} holds no token; give at least 1.")
+
+
+def usual_budget(device: torch.device) -> int:
+    """How many padded tokens a batch holds where nothing else is said."""
+    return _TOKEN_BUDGET.get(device.type, 4096)
 
 
 def _grouped(rows: Sequence[int], lengths: Sequence[int], token_budget: int) -> list[list[int]]:

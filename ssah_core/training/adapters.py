@@ -50,7 +50,12 @@ class AdaptedPart:
         """
         from peft.tuners.lora import LoraLayer
 
-        adapters = {n: m for n, m in self._network.named_modules() if isinstance(m, LoraLayer)}
+        # A layer is a module besides, which peft's own types do not say.
+        adapters: dict[str, Any] = {
+            name: module
+            for name, module in self._network.named_modules()
+            if isinstance(module, LoraLayer)
+        }
         kept: list[tuple[nn.Parameter, torch.Tensor]] = []
         try:
             for name, adapter in adapters.items():
@@ -138,7 +143,7 @@ def _with_adapters(network: PreTrainedModel, weights: Sequence[str], lora: Lora,
     modules = [name.removesuffix(".weight") for name in weights]
     config = LoraConfig(
         r=lora.rank,
-        lora_alpha=lora.alpha,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # any number will do
         target_modules=modules,
         fan_in_fan_out=any(isinstance(network.get_submodule(m), Conv1D) for m in modules),
     )

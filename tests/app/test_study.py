@@ -88,6 +88,17 @@ def test_a_study_that_cannot_be_is_one_sentence_and_the_form_stays(studies):
     assert jobs().current is None
 
 
+def test_how_long_a_study_will_take_is_said_before_it_starts(studies):
+    app = open_study_screen()
+    app.number_input(key="study_controls").set_value(1).run()
+    press(app, "How long will it take?")
+    said = app.info[-1].value
+    assert said.startswith("About ")  # the trial's replies have ended
+    assert "replies under 1" in said  # 11 ablations, where none are alike
+    assert jobs().current is None
+    assert not list(studies.iterdir())
+
+
 def test_other_shares_and_a_system_prompt_make_curves_and_columns(studies):
     app = open_study_screen()
     app.number_input(key="study_controls").set_value(1)
