@@ -11,6 +11,7 @@ TITLES = {
     "Score": "Score the open model",
     "Study": "What does removing each role do?",
     "Direction": "Which way does a request point?",
+    "Training": "How does training move safety?",
     "Runs": "What is kept",
     "Glossary": "The words of this app",
 }

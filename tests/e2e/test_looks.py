@@ -14,6 +14,7 @@ PATHS = {
     "Score": "score",
     "Study": "study",
     "Direction": "direction",
+    "Training": "training",
     "Runs": "runs",
     "Glossary": "glossary",
 }
