@@ -11,6 +11,7 @@ import torch
 from benchmarks.estimates import estimate_lines
 from benchmarks.measure import Line, median_ratio, seconds
 from benchmarks.memory import memory
+from benchmarks.probing import probing
 from benchmarks.subjects import (
     SMOKE,
     Size,
@@ -241,6 +242,7 @@ def all_lines(size: Size, device: str) -> list[Line]:
     lines.append(reply_pair(large, question, large_cut, size, 1.9))
     lines.append(many_ablations(organism, size))
     lines.append(resamples(organism, size))
+    lines.append(probing(organism, size))
     lines += [changed_ablation(organism, question, size), changed_ablation(large, question, size)]
     lines += training_lines(large, size)
     lines += estimate_lines(large, size)

@@ -30,6 +30,7 @@ from ssah_core.training import experiment_report
 from ssah_core.training.experiment_folder import open_experiment
 
 _MOST_COLUMNS = 32
+_MOST_PROMPTS = 100_000  # of a probe
 _ODD = (ValueError, KeyError, TypeError, AttributeError, IndexError, StopIteration)
 
 
@@ -181,7 +182,9 @@ def _distances_fit(kept: KeptProbe) -> bool:
     """Whether prompts are text in known groups, and distances finite and not negative."""
     prompts = kept.prompts
     text = all(isinstance(cell, str) for name in ("subject", "prompt") for cell in prompts[name])
-    if not text or not set(prompts["group"]) <= set(GROUPS) or not len(prompts):
+    if not text or not set(prompts["group"]) <= set(GROUPS):
+        return False
+    if not 0 < len(prompts) <= _MOST_PROMPTS:  # their intervals would take minutes
         return False
     every = [x for one in kept.series for x in (one.direction.cosine, one.direction.euclidean)]
     return all(bool(np.isfinite(x).all() and (x >= 0).all()) for x in every)

@@ -25,7 +25,7 @@ from ssah_core.probes.direction import POSITIONS
 from ssah_core.probes.probe_folder import about_probe, run_probe
 from ssah_core.probes.series import ProbePlan, Series
 from ssah_core.reproduce import commands_of, python_of
-from ssah_core.roles import ROLES
+from ssah_core.roles import ROLES, Role
 from ssah_core.run_list import run_folder
 from ssah_core.storage import check_free
 
@@ -135,16 +135,27 @@ def _pick_series(screen: Screen) -> tuple[Series, ...]:
         help="The open model, and the built-in ones, which are small and are loaded beside it, one after "
         "the other. Another large model: open it first, or use the command.",
     )
-    here = [screen.run_name] if screen.run_name in runs else []
-    off = ablated.multiselect(
+    with ablated:
+        off, roles, control = _pick_off(list(runs), screen.run_name)
+    series = [Series(name_of(address)) for address in chosen]
+    for name in off if roles else []:
+        place = name if name in BUILT_IN else str(run_folder(RUNS, name))
+        seeds = (None, _SEED) if control else (None,)
+        series += [Series(runs[name].model, place, tuple(roles), seed) for seed in seeds]
+    return tuple(series)
+
+
+def _pick_off(runs: list[str], own: str | None) -> tuple[list[str], list[Role], bool]:
+    """Draw the choice of runs, of the roles that are off, and of random units besides."""
+    off = st.multiselect(
         "And with units switched off, by the roles of the run",
-        list(runs),
-        default=here,
+        runs,
+        default=[own] if own in runs else [],
         key="probe_runs",
         format_func=short_label,
         help="The run's own model is probed once more, with units off.",
     )
-    with ablated.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         roles = st.pills(
             "Off are", ROLES, selection_mode="multi", default=["ESU"], key="probe_roles"
         )
@@ -153,12 +164,7 @@ def _pick_series(screen: Screen) -> tuple[Series, ...]:
             key="probe_control",
             help=f"The size-matched control, drawn by the seed {_SEED}.",
         )
-    series = [Series(name_of(address)) for address in chosen]
-    for name in off if roles else []:
-        place = name if name in BUILT_IN else str(run_folder(RUNS, name))
-        seeds = (None, _SEED) if control else (None,)
-        series += [Series(runs[name].model, place, tuple(roles), seed) for seed in seeds]
-    return tuple(series)
+    return off, roles, control
 
 
 def _pick_questions(series: tuple[Series, ...]) -> Questions | None:

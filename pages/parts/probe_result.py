@@ -156,8 +156,9 @@ def _draw_shares(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         line = lines.setdefault(row["series"], {"model": short_label(row["series"])})
         line[GROUP_NAMES[row["prompts"]]] = _percent(row["figures"]["nearer benign than malicious"])
+    for row in rows:
         if row["prompts"] == "harmful" and LEANS in row["figures"]:
-            line["harmful leans more"] = _percent(row["figures"][LEANS])
+            lines[row["series"]]["harmful leans more"] = _percent(row["figures"][LEANS])
     st.markdown("**State nearer to refusing than to complying words**, percent of prompts")
     st.dataframe(
         pd.DataFrame(list(lines.values())),

@@ -28,8 +28,10 @@ _TIGHT = """<style>
     padding-right: clamp(1rem, 4vw, 3rem)}
 [data-testid="stElementToolbarButton"]:has([aria-label^="Download as CSV"]) {display: none}
 </style>"""
-# In the dark the accent is light enough to be read as text; on a button of that colour white is not.
-_DARK = "<style>[data-testid='stBaseButton-primary'] * {color: #0B1018}</style>"
+# In the dark the accent is light enough to be read as text; on a button or tag of that colour white is not.
+_DARK = """<style>
+[data-testid="stBaseButton-primary"] *, [data-testid="stMultiSelect"] [data-tag] * {color: #0B1018}
+</style>"""
 
 
 @dataclass(frozen=True)

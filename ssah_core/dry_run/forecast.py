@@ -73,7 +73,9 @@ def forecast_scoring(
     for prompts in sets:
         examples, missing = _examples(outline.model, prompts)
         scored += _batched(examples, group_by_length([len(e) for e in examples], budget))
-        asked += _batched(missing, reply_groups(outline.model, [len(m) for m in missing], REPLY_TOKENS))
+        asked += _batched(
+            missing, reply_groups(outline.model, [len(m) for m in missing], REPLY_TOKENS)
+        )
     rendered = time.perf_counter() - start
     writing = [Writing(asked, REPLY_TOKENS, ablated=False)] if asked else []
     return Forecast(

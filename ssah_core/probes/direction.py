@@ -67,6 +67,16 @@ class Direction:
         return every[INTENTS.index(intent)]
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of every batch: texts as token ids, lengths, position, and what is off."""
+
+    texts: Mapping[Intent, Sequence[tuple[int, ...]]]
+    lengths: tuple[int, ...]
+    position: Position
+    scale: Scale | None
+
+
 def probe(
     model: Model,
     prompts: Sequence[Chat],
@@ -89,29 +99,29 @@ def probe(
     Raises OptionError (lengths, position), PromptError (a prompt that does not fit the context),
     AblationError, ModelError where the states are not finite, Cancelled.
     """
-    check_position(position)
-    lengths = continuations.lengths(model, lengths)
-    texts = continuations.tokens(model)
-    rendered = [render_prompt(model, prompt, room=lengths[-1]).prompt for prompt in prompts]
-    scale = compile_rows(model, [ablation])
-    kept = kept or Kept()
+    asked = _Asked(
+        continuations.tokens(model),
+        continuations.lengths(model, lengths),
+        check_position(position),
+        compile_rows(model, [ablation]),
+    )
+    longest, kept = asked.lengths[-1], kept or Kept()
+    rendered = [render_prompt(model, prompt, room=longest).prompt for prompt in prompts]
     done = dict(kept.done or {})
-    groups = group_by_length([len(prompt) + lengths[-1] for prompt in rendered], _budget(model))
+    groups = group_by_length([len(prompt) + longest for prompt in rendered], _budget(model))
     before = sum(len(groups[place]) for place in done)
     meter = resumed_meter("probing", before, len(prompts), "prompts", report, cancelled)
-    shape = (2, len(INTENTS), len(prompts), len(lengths), model.anatomy.layers)
+    shape = (2, len(INTENTS), len(prompts), len(asked.lengths), model.anatomy.layers)
     found = np.zeros(shape, dtype=np.float32)
     for place, group in enumerate(groups):
         if place not in done:
-            part = _of_prompts(
-                model, [rendered[row] for row in group], texts, lengths, position, scale, meter
-            )
+            part = _of_prompts(model, [rendered[row] for row in group], asked, meter)
             done = {**done, place: base64.b64encode(part.tobytes()).decode()}
             kept.keep(done)
             meter.advance(len(group))
         read = np.frombuffer(base64.b64decode(done[place]), dtype=np.float32)
         found[:, :, group] = read.reshape(2, len(INTENTS), len(group), *shape[3:])
-    return Direction(lengths, position, *found)
+    return Direction(asked.lengths, asked.position, *found)
 
 
 def check_position(position: str) -> Position:
@@ -138,24 +148,20 @@ def _budget(model: Model) -> int:
 def _of_prompts(
     model: Model,
     prompts: Sequence[tuple[int, ...]],
-    texts: Mapping[Intent, Sequence[tuple[int, ...]]],
-    lengths: tuple[int, ...],
-    position: Position,
-    scale: Scale | None,
+    asked: _Asked,
     meter: Meter,
 ) -> Float32[np.ndarray, "distances intents prompts lengths blocks"]:
     """Both distances of a batch of prompts, the mean over the texts of each intent."""
     means = []
     for intent in INTENTS:
         by_text = []
-        for tokens in texts[intent]:
+        for tokens in asked.texts[intent]:
             meter.check()
-            examples = [Rendered(prompt, tokens[: lengths[-1]]) for prompt in prompts]
+            examples = [Rendered(prompt, tokens[: asked.lengths[-1]]) for prompt in prompts]
             batch = pad_batch(examples, range(len(examples)), model.device)
-            ends = torch.tensor(
-                [[len(prompt) + n - 1 for n in (0, *lengths)] for prompt in prompts]
-            )
-            by_text.append(_of_batch(model, batch, ends, position, scale))
+            steps = (0, *asked.lengths)
+            ends = torch.tensor([[len(prompt) + n - 1 for n in steps] for prompt in prompts])
+            by_text.append(_of_batch(model, batch, ends, asked))
         means.append(np.mean(by_text, axis=0))
     return np.stack(means, axis=1)
 
@@ -164,22 +170,21 @@ def _of_batch(
     model: Model,
     batch: Batch,
     ends: Int64[torch.Tensor, "rows reads"],
-    position: Position,
-    scale: Scale | None,
+    asked: _Asked,
 ) -> Float32[np.ndarray, "distances rows lengths blocks"]:
     """Both distances of every row; `ends` are the places of the last token of Q and of each length."""
-    with torch.inference_mode(), model.taps.instructed(scale):
+    with torch.inference_mode(), model.taps.instructed(asked.scale):
         states = model.network.base_model(
             input_ids=batch.token_ids,
             attention_mask=batch.attention_mask,
             use_cache=False,
             output_hidden_states=True,
         ).hidden_states[1:]  # the first are the embeddings, which no block has seen
-    if scale is not None:
-        scale.check_fired()
+    if asked.scale is not None:
+        asked.scale.check_fired()
     by_block = []
     for state in states:
-        read = _read(state, ends.to(state.device), position)
+        read = _read(state, ends.to(state.device), asked.position)
         start, after = read[:, :1], read[:, 1:]
         cosine = 1 - torch.nn.functional.cosine_similarity(start, after, dim=-1)
         euclidean = torch.linalg.vector_norm(after - start, dim=-1)

@@ -6,7 +6,7 @@ where several prompts share one; where every prompt stands for itself, shares ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import pandas as pd
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from ssah_core.errors import OptionError
-from ssah_core.evaluation.metrics import Measured, by_subject, wilson
+from ssah_core.evaluation.metrics import Measured, wilson
 from ssah_core.probes.continuations import INTENTS, Intent
 from ssah_core.probes.direction import Direction, Distance
 from ssah_core.probes.probe_tables import KeptProbe, KeptSeries
@@ -82,7 +82,8 @@ def share(hits: Bool[np.ndarray, " prompts"], subjects: Sequence[str]) -> Measur
     """The share of prompts, with its interval."""
     if len(set(subjects)) == len(subjects):
         return wilson(hits.tolist())
-    return by_subject(hits[None].astype(np.float64), subjects)
+    found = _means(subjects, hits[:, None].astype(np.float32))
+    return Measured(float(found.value[0]), float(found.low[0]), float(found.high[0]), len(hits))
 
 
 def mean_by_block(
@@ -90,7 +91,8 @@ def mean_by_block(
 ) -> Means:
     """The mean distance in every block at the view's length."""
     every = one.direction.distances(intent, view.distance)[:, view.step(one.direction)]
-    return _means(kept, kept.rows(group), every)
+    places = kept.rows(group)
+    return _means(kept.prompts["subject"].iloc[places].tolist(), every[places])
 
 
 def mean_by_length(
@@ -99,7 +101,8 @@ def mean_by_length(
     """The mean distance after every number of tokens, in the view's block or over all."""
     views = [View(view.distance, length, view.block) for length in one.direction.lengths]
     every = np.stack([each.of(one.direction, intent) for each in views], axis=1)
-    return _means(kept, kept.rows(group), every)
+    places = kept.rows(group)
+    return _means(kept.prompts["subject"].iloc[places].tolist(), every[places])
 
 
 def summary(kept: KeptProbe, view: View) -> list[dict[str, Any]]:
@@ -133,18 +136,21 @@ def leaning(kept: KeptProbe, one: KeptSeries, group: str, view: View) -> Measure
     """
     leans = view.of(one.direction, "malicious") - view.of(one.direction, "benign")
     here, plain = kept.rows(group), kept.rows("harmless")
-    ahead, behind = leans[here][:, None], leans[plain][None]
-    wins = (ahead > behind) + 0.5 * (ahead == behind)
-    members = [
-        pd.get_dummies(kept.prompts["subject"].iloc[rows]).to_numpy(np.float64)
-        for rows in (here, plain)
-    ]
-    won = members[0].T @ wins @ members[1]  # by pairs of subjects
-    pairs = np.outer(members[0].sum(axis=0), members[1].sum(axis=0))
-    drawn = [_draws(member.shape[1], seed) for seed, member in enumerate(members)]
-    rates = ((drawn[0] @ won) * drawn[1]).sum(axis=1) / ((drawn[0] @ pairs) * drawn[1]).sum(axis=1)
+    ranked = np.argsort(leans[plain], kind="stable")
+    # Places among the harmless: those before are below; those up to the other end are ties.
+    ends = [np.searchsorted(leans[plain][ranked], leans[here], side) for side in ("left", "right")]
+
+    def rate(times: np.ndarray, times_plain: np.ndarray) -> float:
+        before = np.concatenate([[0.0], np.cumsum(times_plain[ranked])])
+        wins = (before[ends[0]] + before[ends[1]]) / 2
+        return float(times @ wins / (times.sum() * before[-1]))
+
+    subjects = kept.prompts["subject"]
+    drawn = [_draws(subjects.iloc[rows].tolist(), seed) for seed, rows in enumerate((here, plain))]
+    rates = [rate(*pair) for pair in zip(*drawn, strict=True)]
     low, high = np.quantile(rates, [0.025, 0.975])
-    return Measured(float(wins.mean()), float(low), float(high), len(here))
+    value = rate(np.ones(len(here)), np.ones(len(plain)))
+    return Measured(value, float(low), float(high), len(here))
 
 
 def is_share(figure: str) -> bool:
@@ -156,7 +162,7 @@ def _mean_distances(
     kept: KeptProbe, one: KeptSeries, places: Int64[np.ndarray, " n"], view: View
 ) -> dict[str, Measured]:
     every = np.stack([view.of(one.direction, intent) for intent in INTENTS], axis=1)
-    found = _means(kept, places, every)
+    found = _means(kept.prompts["subject"].iloc[places].tolist(), every[places])
     return {
         f"distance to {intent}": Measured(
             float(found.value[n]), float(found.low[n]), float(found.high[n]), len(places)
@@ -186,23 +192,18 @@ def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "figures": {name: found.as_json() for name, found in figures.items()}}
 
 
-def _means(
-    kept: KeptProbe,
-    places: Int64[np.ndarray, " n"],
-    every: Float32[np.ndarray, "prompts columns"],
-) -> Means:
+def _means(subjects: Sequence[str], values: Float32[np.ndarray, "prompts columns"]) -> Means:
     """The mean of each column, with the interval of `by_subject`: all columns in one resampling."""
-    subjects = kept.prompts["subject"].iloc[places]
-    member = pd.get_dummies(subjects).to_numpy(np.float64)  # [prompts, subjects], sorted by name
-    values = every[places].astype(np.float64)
-    tops, bottoms = member.T @ values, member.sum(axis=0)
-    times = _draws(len(bottoms), 0)
-    means = (times @ tops) / (times @ bottoms)[:, None]
+    exact = values.astype(np.float64)
+    means = [times @ exact / times.sum() for times in _draws(subjects, 0)]
     low, high = np.quantile(means, [0.025, 0.975], axis=0)
-    return Means(values.mean(axis=0), low, high)
+    return Means(exact.mean(axis=0), low, high)
 
 
-def _draws(subjects: int, seed: int) -> Int64[np.ndarray, "resamples subjects"]:
-    """How often each subject is in each resample."""
-    chosen = np.random.default_rng(seed).integers(0, subjects, (_RESAMPLES, subjects))
-    return np.stack([np.bincount(row, minlength=subjects) for row in chosen])
+def _draws(subjects: Sequence[str], seed: int) -> Iterator[Int64[np.ndarray, " prompts"]]:
+    """How often each prompt is in each resample; all prompts about one thing come and go together."""
+    names, place = np.unique(np.array(subjects), return_inverse=True)
+    generator = np.random.default_rng(seed)
+    for _ in range(_RESAMPLES):
+        chosen = generator.integers(0, len(names), len(names))
+        yield np.bincount(chosen, minlength=len(names))[place]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import tiny_model, tiny_network, tiny_tokenizer
 
@@ -136,6 +136,18 @@ def test_leaning_compares_prompts_and_does_not_see_what_all_words_share():
     assert leaning(shifted, shifted.series[0], "harmful", View()).value == 1.0
     same = made_up([[0.5] * 6, [0.5] * 6, [1.0] * 6], list("abcdef"))
     assert leaning(same, same.series[0], "harmful", View()).value == 0.5
+
+
+@settings(max_examples=15)
+@given(st.lists(st.tuples(*[st.sampled_from([0.0, 0.25, 0.5, 1.0])] * 3), min_size=4, max_size=9))
+def test_leaning_is_the_share_of_pairs_with_ties_as_halves(values):
+    rows = np.array(values).T
+    kept = made_up(rows, [f"thing {n // 2}" for n in range(len(values))])
+    leans, half = rows[1] - rows[0], len(values) // 2
+    pairs = [(a > b) + 0.5 * (a == b) for a in leans[:half] for b in leans[half:]]
+    found = leaning(kept, kept.series[0], "harmful", View())
+    assert found.value == pytest.approx(np.mean(pairs))
+    assert 0 <= found.low <= found.high <= 1
 
 
 def test_the_summary_has_a_row_for_every_series_and_group(place):
