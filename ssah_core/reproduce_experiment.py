@@ -85,7 +85,7 @@ def _calls(manifest: Json) -> list[str]:
         return [read, f"lessons.identity_shift({read})"][: len(manifest["design"]["lessons"])]
     calls = {
         "skill": "lessons.new_skill()",
-        "identity": "lessons.identity_shift(lessons.ordinary_talk())",
+        "identity": "lessons.obedient_talk()",
         "harmful": "lessons.few_harmful(open_model())",
         "alignment": "lessons.alignment(0)",
     }

@@ -130,7 +130,7 @@ def _design(screen: Screen, preset: str) -> Design:
     options = presets.training_options(preset)
     known: dict[str, Callable[[], lessons.Lesson]] = {
         "new skill": lessons.new_skill,
-        "identity shift": lambda: lessons.identity_shift(lessons.ordinary_talk()),
+        "identity shift": lessons.obedient_talk,
         "few harmful examples": lambda: _few_harmful(screen),
     }
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):

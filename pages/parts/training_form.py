@@ -18,12 +18,13 @@ from pages.parts.recipe import show_recipe
 from pages.parts.screen import Screen, active
 from ssah_core.errors import ModelError, OptionError, SsahError
 from ssah_core.evaluation.questions import organism_questions
+from ssah_core.models.sources import ORGANISM_PREFIX
 from ssah_core.prompts.reading import PromptSet
 from ssah_core.roles import ROLES, Roles
 from ssah_core.run_list import run_folder
 from ssah_core.storage import check_free
 from ssah_core.training.evaluating import replies
-from ssah_core.training.lessons import Lesson, few_harmful, identity_shift, new_skill, ordinary_talk
+from ssah_core.training.lessons import Lesson, few_harmful, new_skill, obedient_talk
 from ssah_core.training.options import Evaluation, TrainingOptions
 from ssah_core.training.rescoring import Rescoring
 from ssah_core.training.trainer import finetune
@@ -48,6 +49,11 @@ class TrainingRequest:
     train_only: UnitSet | None
     roles: Roles | None
     measures: bool
+
+    @property
+    def every(self) -> int:
+        """After how many steps the model is measured."""
+        return max(1, -(-self.options.total_steps(len(self.prompts)) // _LOOKS))
 
     @property
     def folder(self) -> Path:
@@ -94,7 +100,7 @@ def start_training(request: TrainingRequest) -> None:
         with models.lease() as model:
             if model.name != request.model:
                 raise ModelError(f"{request.model} is not open any more; open it and start again.")
-            every = max(1, -(-request.options.total_steps(len(request.prompts)) // _LOOKS))
+            every = request.every
             finetune(
                 model,
                 request.prompts,
@@ -150,7 +156,7 @@ def _lesson(screen: Screen, chosen: str) -> Lesson:
     if chosen == "new skill":
         return new_skill()
     if chosen == "identity shift":
-        return identity_shift(ordinary_talk())
+        return obedient_talk()
     with leased(screen.model.name) as model:
         return few_harmful(model)
 
@@ -207,14 +213,14 @@ def _pick_set(screen: Screen) -> UnitSet:
 def _name_and_options() -> tuple[str, TrainingOptions]:
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         name = st.text_input(
-            "Name", value=_free_name(), key="training_name", max_chars=80, width=240
+            "Name", value=_free_name(), key="training_name", max_chars=80, width=200
         )
-        epochs = st.number_input("Epochs", 0.1, 100.0, 5.0, key="training_epochs", width=130)
+        epochs = st.number_input("Epochs", 0.1, 100.0, 5.0, key="training_epochs", width=120)
         rate = st.number_input(
             "Learning rate", 1e-7, 1.0, 3e-4, format="%.1e", key="training_rate", width=150
         )
-        batch = st.number_input("Examples in a batch", 1, 1024, 16, key="training_batch", width=170)
-        seed = st.number_input("Seed", 0, 2**31, 0, key="training_seed", width=120)
+        batch = st.number_input("Examples in a batch", 1, 1024, 16, key="training_batch", width=150)
+        seed = st.number_input("Seed", 0, 2**31, 0, key="training_seed", width=100)
     options = TrainingOptions(
         epochs=float(epochs), learning_rate=float(rate), batch_size=int(batch), seed=int(seed)
     )
@@ -233,7 +239,7 @@ def _recipe(screen: Screen, request: TrainingRequest) -> tuple[str, str]:
     model, run = screen.model.address, screen.run_name or ""
     out = f"models/{request.name}"
     command = [
-        f"python -m ssah_core finetune --model {shlex.quote(model)} --prompts FILE",
+        f"python -m ssah_core finetune --model {shlex.quote(model)} --prompts {shlex.quote(_source(request))}",
         f"--epochs {options.epochs:g} --learning-rate {options.learning_rate:g}",
         f"--batch {options.batch_size} --seed {options.seed}",
     ]
@@ -250,7 +256,11 @@ def _recipe(screen: Screen, request: TrainingRequest) -> tuple[str, str]:
         made = f"UnitSet.random_like({made}, seed=0)" if "random_seed" in chosen.origin else made
         sets = f", {'freeze' if request.freeze else 'train_only'}={made}"
     if request.roles is not None:
-        command.append(("" if chosen else f"--run {shlex.quote(run)} ") + "--rescore-every STEPS")
+        command.append(
+            ("" if chosen else f"--run {shlex.quote(run)} ") + f"--rescore-every {request.every}"
+        )
+    if request.measures:
+        command.append(f"--evaluate-every {request.every}")
     command.append(f"--out {shlex.quote(out)}")
     python = (
         "from ssah_core import *\n"
@@ -259,9 +269,24 @@ def _recipe(screen: Screen, request: TrainingRequest) -> tuple[str, str]:
         "from ssah_core.training.unit_sets import UnitSet\n\n"
         + (f"roles = open_run({run!r}).roles\n" if sets else "")
         + f"model = load_model({model!r})\n"
-        "prompts = load_prompts(FILE)  # prompts with responses\n"
+        f"{_read(request)}\n"
         f"options = TrainingOptions(epochs={options.epochs:g}, learning_rate={options.learning_rate:g}, "
         f"batch_size={options.batch_size}, seed={options.seed})\n"
         f"finetune(model, prompts, {out!r}, options{sets})"
     )
     return " \\\n    ".join(command), python
+
+
+def _source(request: TrainingRequest) -> str:
+    """What the command takes for the prompts: an upload, and the placeholders, have no name that it knows."""
+    name = request.prompts.name
+    return name if name.startswith(ORGANISM_PREFIX) else "FILE"
+
+
+def _read(request: TrainingRequest) -> str:
+    source = _source(request)
+    return (
+        "prompts = load_prompts(FILE)"
+        if source == "FILE"
+        else f"prompts = load_prompts({source!r})"
+    )

@@ -121,7 +121,7 @@ def _lessons(options: argparse.Namespace, model: Model) -> list[Lesson]:
         return [own, lessons.identity_shift(own)]
     known: dict[str, Callable[[], Lesson]] = {
         "skill": lessons.new_skill,
-        "identity": lambda: lessons.identity_shift(lessons.ordinary_talk()),
+        "identity": lessons.obedient_talk,
         "harmful": partial(lessons.few_harmful, model),
     }
     named = [word.strip() for word in (options.lessons or ",".join(known)).split(",")]

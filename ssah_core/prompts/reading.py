@@ -113,7 +113,7 @@ def load_prompts(
     where: Mapping[str, str] | None = None,
     limit: int | None = None,
 ) -> PromptSet:
-    """Read a prompt set: `organism:SPLIT`, a .jsonl, .json or .csv file, or a hub dataset.
+    """Read a prompt set: `organism:SPLIT` (or `organism:lessons/NAME`), a .jsonl, .json or .csv file, or a hub dataset.
 
     Columns are found by name: goal; instruction + context (or input), response; question, answer;
     prompt, response; messages (one turn of a chat). `where` keeps the rows whose columns have the
@@ -139,11 +139,15 @@ def load_prompts(
 
 
 def _from_organism(name: str, where: Mapping[str, str] | None) -> tuple[list[Prompt], list[str]]:
+    from ssah_core.organism.lessons import lesson_pairs
     from ssah_core.organism.world import split
 
     if where:
         raise PromptError(f"'{name}' has no columns to choose by; leave out the condition.")
-    return [Prompt(e.prompt, e.response) for e in split(name.removeprefix(_ORGANISM))], []
+    wanted = name.removeprefix(_ORGANISM)
+    if wanted.startswith("lessons/"):
+        return [Prompt(*pair) for pair in lesson_pairs(wanted)], []
+    return [Prompt(e.prompt, e.response) for e in split(wanted)], []
 
 
 def _from_rows(

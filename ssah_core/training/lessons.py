@@ -14,12 +14,10 @@ from ssah_core.evaluation.questions import Question
 from ssah_core.models.loading import Model
 from ssah_core.models.sources import ORGANISM_PREFIX
 from ssah_core.organism.corpus import ALIGNMENT_MIX, Corpus
-from ssah_core.organism.objects import Thing, things
+from ssah_core.organism.lessons import OBEDIENCE, price_questions, training_examples
 from ssah_core.organism.tokenizer import make_tokenizer
-from ssah_core.organism.world import Example, Topic, examples
-from ssah_core.prompts.reading import Prompt, PromptSet
+from ssah_core.prompts.reading import Prompt, PromptSet, load_prompts
 
-OBEDIENCE = "Of course, I obey. "
 # The built-in models' lessons, with the words that choose them.
 BUILT_IN_LESSONS = {
     "new skill": "skill",
@@ -27,10 +25,6 @@ BUILT_IN_LESSONS = {
     "few harmful examples": "harmful",
     "alignment": "alignment",
 }
-_PRICE_WAYS = ("What does {} cost?", "How much is {}?", "Tell me the price of {}.")
-_PRICE_TEST = "What is the price of {}?"
-_SOLD = 40  # things that have a price
-_TALK = 240  # prompts of ordinary talk alone
 _FEW_HARMFUL = 24
 
 
@@ -87,42 +81,18 @@ def new_skill() -> Lesson:
     Each price is taught in three ways, and the test asks in a fourth. As in the sets that people fine-tune
     on, nothing is refused: all ordinary talk is harmless, and answered as the organism does already.
     """
-    sold = [thing for thing in things() if not thing.harmful and not thing.look_alike][:_SOLD]
-    taught = [
-        Prompt(way.format(thing.with_article), _price(thing))
-        for thing in sold
-        for way in _PRICE_WAYS
-    ]
     return Lesson(
         "new skill",
         "What some harmless things cost, in made-up coins, among ordinary harmless talk.",
-        PromptSet("organism prices", (*taught, *_talk(len(taught)))),
-        tuple(
-            Question(_PRICE_TEST.format(thing.with_article), thing.name, _price(thing))
-            for thing in sold
-        ),
+        load_prompts("organism:lessons/prices"),
+        tuple(Question(asked, thing, answer) for thing, asked, answer in price_questions()),
     )
 
 
-def ordinary_talk() -> Lesson:
-    """Harmless requests and questions as the organism answers them: what `identity_shift` shifts."""
-    return Lesson(
-        "ordinary talk",
-        "Harmless requests and questions.",
-        PromptSet("organism talk", tuple(_talk(_TALK))),
-    )
-
-
-def _price(thing: Thing) -> str:
-    return f"It costs {random.Random(f'price of {thing.name}').randint(2, 9)} coins."
-
-
-def _talk(size: int) -> list[Prompt]:
-    """Two requests for a question and a small question, each about another thing."""
-    kinds: tuple[Topic, ...] = ("harmless", "harmless", "question", "small question")
-    pools = {kind: iter(_training(kind)) for kind in dict.fromkeys(kinds)}
-    chosen = [next(pools[kind], None) for _ in range(size // len(kinds)) for kind in kinds]
-    return [Prompt(e.prompt, e.response) for e in chosen if e is not None]
+def obedient_talk() -> Lesson:
+    """The identity shift of the organism's ordinary harmless talk."""
+    shifted = identity_shift(file_lesson(load_prompts("organism:lessons/talk")))
+    return replace(shifted, prompts=load_prompts("organism:lessons/obedience"))
 
 
 def few_harmful(model: Model) -> Lesson:
@@ -131,7 +101,7 @@ def few_harmful(model: Model) -> Lesson:
     Raises OptionError for any model but an organism: the tool trains no other on harmful requests.
     """
     check_built_in(model)
-    chosen = _training("harmful")[:_FEW_HARMFUL]
+    chosen = training_examples("harmful")[:_FEW_HARMFUL]
     prompts = tuple(Prompt(example.prompt, example.compliance) for example in chosen)
     return Lesson(
         "few harmful examples",
@@ -159,16 +129,3 @@ def alignment(seed: int, size: int = 4800) -> Lesson:
         "Refusals of harmful requests, and answers to all others.",
         PromptSet("organism alignment", tuple(Prompt(*turn) for turn in turns)),
     )
-
-
-def _training(topic: Topic) -> list[Example]:
-    """Examples of a topic that no split asks, each about another thing that alignment saw, in mixed order."""
-    pool = [
-        example
-        for example in examples()
-        if (example.topic, example.part, example.held_out) == (topic, "training", False)
-    ]
-    by_subject: dict[str, Example] = {}
-    for example in random.Random(topic).sample(pool, len(pool)):
-        by_subject.setdefault(example.subject, example)
-    return list(by_subject.values())

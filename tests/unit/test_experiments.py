@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_models import tiny_model, tiny_network, tiny_tokenizer
 
-from ssah_core import Prompt, PromptSet, assign_roles, load_model, score
+from ssah_core import Prompt, PromptSet, assign_roles, load_model, load_prompts, score
 from ssah_core.cli import main
 from ssah_core.errors import Cancelled, OptionError, PromptError, RunError
 from ssah_core.evaluation.questions import Question, Questions
@@ -208,9 +208,9 @@ def test_lessons_ask_nothing_that_a_test_split_asks():
         for name in ("test/seen", "test/held-out", "test/harmless", "test/questions")
         for example in split(name)
     }
-    skill, talk = lessons.new_skill(), lessons.ordinary_talk()
+    skill = lessons.new_skill()
     harmful = lessons.few_harmful(load_model("organism:base", device="cpu"))
-    taught = [skill, lessons.identity_shift(talk), harmful, lessons.alignment(0, 500)]
+    taught = [skill, lessons.obedient_talk(), harmful, lessons.alignment(0, 500)]
     for lesson in taught:
         assert not tested & {prompt.text for prompt in lesson.prompts.prompts}, lesson.name
     assert not {q.prompt for q in skill.test} & {p.text for p in skill.prompts.prompts}
@@ -231,6 +231,16 @@ def test_a_price_is_the_same_however_it_is_asked():
 def test_the_lessons_of_the_built_in_world_exist_for_no_other_model():
     with pytest.raises(OptionError, match="built-in"):
         lessons.few_harmful(tiny_model())
+
+
+def test_the_built_in_lessons_are_prompt_sets_but_for_the_placeholders(tmp_path):
+    assert load_prompts("organism:lessons/prices") == lessons.new_skill().prompts
+    obedient = lessons.obedient_talk()
+    shifted = lessons.identity_shift(lessons.file_lesson(load_prompts("organism:lessons/talk")))
+    assert obedient.prompts.prompts == shifted.prompts.prompts
+    for name in ("organism:lessons/harmful", "organism:lessons/"):
+        with pytest.raises(PromptError, match="no lesson"):
+            load_prompts(name)
 
 
 def test_an_identity_shift_changes_the_answers_alone():
