@@ -307,7 +307,7 @@ def test_the_command_runs_an_attack_on_files_of_ones_own(saved, tmp_path, capsys
     assert main([*words(saved, out, "attack"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert {row["lesson"] for row in result["rows"]} == {str(saved / "ask.csv"), "identity shift"}
-    assert len(result["rows"]) == 2 * 8
+    assert len(result["rows"]) == 2 * (1 + 2 * 7)  # lessons, each untrained and at two rates
     assert open_experiment(out).rows == result["rows"]
 
 
