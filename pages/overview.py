@@ -31,13 +31,16 @@ def draw(screen: Screen) -> None:
         ("layers", "Layers", ":material/layers:", "See where the roles are, down to one unit."),
         ("score", "Score", ":material/query_stats:", "Score a model on prompts of your own."),
         ("study", "Study", ":material/science:", "Measure it, with random controls."),
+        ("direction", "Direction", ":material/explore:", "Which way a request points inside."),
+        ("training", "Training", ":material/model_training:", "See how training moves safety."),
         ("runs", "Runs", ":material/inventory_2:", "What is kept, and how it was made."),
         ("glossary", "Glossary", ":material/menu_book:", "Look up a word."),
     )
-    for column, (page, title, icon, about) in zip(st.columns(len(ways)), ways, strict=True):
-        with column, st.container(border=True, height="stretch"):
-            st.page_link(page_file(page), label=f"**{title}**", icon=icon)
-            st.caption(about)
+    for row in (ways[:4], ways[4:]):
+        for column, (page, title, icon, about) in zip(st.columns(4), row, strict=True):
+            with column, st.container(border=True, height="stretch"):
+                st.page_link(page_file(page), label=f"**{title}**", icon=icon)
+                st.caption(about)
     st.button("Take the tour", icon=":material/tour:", on_click=tour.start)
 
 

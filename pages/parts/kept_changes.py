@@ -128,6 +128,5 @@ def _delete(kind: Kind, name: str, finished: bool) -> None:
 
 def _is_shown(kind: Kind, name: str) -> bool:
     """Whether the Runs screen shows it, from where it may be changed or not."""
-    shown = KEPT_KINDS[0] if kind == "run" else KEPT_KINDS[1]
     state = st.session_state
-    return (state.get("kept_kind"), state.get("kept_name")) == (shown, name)
+    return (KEPT_KINDS.get(state.get("kept_kind", "")), state.get("kept_name")) == (kind, name)
