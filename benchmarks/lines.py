@@ -116,10 +116,11 @@ def reply_pair(model: Model, prompt: str, cut: Ablation, size: Size, limit: floa
 def many_ablations(model: Model, size: Size) -> Line:
     """16 ablations as rows of shared batches against one after the other with the weights edited.
 
-    Both write the same replies to 16 prompts under each ablation, at least 16 rows in a batch.
+    Both write the same replies under each ablation: ours in the batches that a study makes, the reference
+    16 prompts at a time, like lengths together.
     """
-    split = load_prompts("organism:test/harmless", limit=16)
-    prompts = [prompt.text for prompt in split.prompts]
+    split = load_prompts("organism:test/harmless", limit=16 if size is SMOKE else 64)
+    prompts = sorted((prompt.text for prompt in split.prompts), key=len)
     like = organism_cut()
     cuts = [Ablation.random_like(like, seed=seed) for seed in range(16)]
     length = 12 if size is SMOKE else 24
@@ -131,7 +132,8 @@ def many_ablations(model: Model, size: Size) -> Line:
     def edited() -> None:
         for cut in cuts:
             with edited_weights(model, cut):
-                _plain_replies(model, prompts, length)
+                for first in range(0, len(prompts), 16):
+                    _plain_replies(model, prompts[first : first + 16], length)
 
     ratio, detail = median_ratio(batched, edited, size.rounds)
     return Line(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ssah_core.models.sources import ORGANISM_NAMES, ORGANISM_PREFIX
+from ssah_core.runs import MANIFEST, run_place
 
 Json = Mapping[str, Any]
 
@@ -22,6 +24,43 @@ def roles_line(run: str, roles: Json | None) -> list[str]:
         return ["# The roles were given by thresholds: see the Python."]
     given = [("run", run), *((role.lower(), share) for role, share in roles["shares"].items())]
     return [command_line("roles", [*given, ("tokens", roles["tokens"]), ("kinds", roles["kinds"])])]
+
+
+def kept_roles_lines(run: str, roles: Json) -> list[str]:
+    """The command that gives a run its roles, unless it is a shipped one, which keeps its own."""
+    if not run.startswith(ORGANISM_PREFIX):
+        return roles_line(run, roles)
+    kept = json.loads((run_place(run) / MANIFEST).read_text("utf-8"))["roles"]
+    if all(kept[key] == roles[key] for key in ("shares", "tokens", "kinds")):
+        return []
+    return [
+        "# The shipped run keeps its roles: score the model into a run of your own, give it these",
+        *(
+            f"# roles, and name it below. {line.removeprefix('# ')}"
+            for line in roles_line(run, roles)
+        ),
+    ]
+
+
+def assigned(scores: str, roles: Json) -> str:
+    """The call that assigns these roles."""
+    options = f"tokens={roles['tokens']!r}, kinds={roles['kinds']!r}"
+    if roles["shares"]:
+        shares = ", ".join(f"{role.lower()}={share!r}" for role, share in roles["shares"].items())
+        return f"assign_roles({scores}, {shares}, {options})"
+    if "thresholds" not in roles:
+        return "run.roles"
+    cuts = ", ".join(
+        # What is infinite where no unit has a role is no literal of Python.
+        f"{role}={float(cut)!r}".replace("=inf", "=float('inf')").replace("=-inf", "=-float('inf')")
+        for role, cut in roles["thresholds"].items()
+    )
+    return f"assign_roles_by_thresholds({scores}, Thresholds({cuts}), {options})"
+
+
+def load_model_call(made: Json) -> str:
+    """The call that opens a model as a manifest tells it."""
+    return call("load_model", made["name"], revision=made.get("revision"), **dict(machine(made)))
 
 
 def machine(made: Json) -> list[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""The commands and the Python that made a run, a study, a probe or a search, read from its manifest.
+"""The commands and the Python that made a run, a study, a model or another result, read from its manifest.
 
 Manifests of earlier versions, which say less, are read too; what they leave open is said in a comment.
 Everything from a manifest is quoted: it may come from anybody's archive.
@@ -6,29 +6,34 @@ Everything from a manifest is quoted: it may come from anybody's archive.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ssah_core.errors import RunError
 from ssah_core.evaluation.model_judges import JUDGE_KINDS
-from ssah_core.kinds import Kind, kind_of
+from ssah_core.kinds import kind_of
 from ssah_core.models.sources import ORGANISM_PREFIX
 from ssah_core.recipe_parts import (
     Json,
+    assigned,
     call,
     command_line,
     in_folder,
+    kept_roles_lines,
+    load_model_call,
     machine,
     roles_line,
     run_name,
 )
 from ssah_core.reproduce_experiment import experiment_lines, experiment_python
 from ssah_core.reproduce_probe import probe_lines, probe_python
-from ssah_core.runs import MANIFEST, run_place
+from ssah_core.reproduce_training import training_lines, training_python
+from ssah_core.training.reading import KIND as FINETUNED
 
 _QUESTIONS = ("harmful", "harmless", "look_alikes")
 _UNKNOWN: Json = {"harmful": "FILE", "harmless": "FILE"}
+_SEARCH = "search"
+_Tell = Callable[[Json, str], list[str]]
 
 
 def commands_of(manifest: Json, name: str) -> str:
@@ -36,24 +41,28 @@ def commands_of(manifest: Json, name: str) -> str:
 
     `name` is its own. Raises RunError where the manifest does not say enough.
     """
-    try:
-        if "search of" in manifest:
-            return _search_line(manifest)
-        lines = _LINES[kind_of(manifest)](manifest, name)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise _incomplete(name) from error
-    return "\n".join(lines)
+    return _tell(_LINES, manifest, name)
 
 
 def python_of(manifest: Json, name: str) -> str:
     """The Python that makes this again; arguments and errors as `commands_of`."""
+    return _tell(_PYTHON, manifest, name)
+
+
+def _tell(table: Mapping[str, _Tell], manifest: Json, name: str) -> str:
     try:
-        if "search of" in manifest:
-            return "\n".join(_search_python(manifest))
-        lines = _PYTHON[kind_of(manifest)](manifest, name)
+        return "\n".join(table[_made(manifest)](manifest, name))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise _incomplete(name) from error
-    return "\n".join(lines)
+        raise RunError(
+            f"The manifest of '{name}' does not say how it was made; it may be damaged."
+        ) from error
+
+
+def _made(manifest: Json) -> str:
+    """What a manifest is of: a kind of what is kept, a search of shares, or a fine-tuned model."""
+    if "search of" in manifest:
+        return _SEARCH
+    return FINETUNED if manifest.get("kind") == FINETUNED else kind_of(manifest)
 
 
 def _run_lines(manifest: Json, name: str) -> list[str]:
@@ -86,7 +95,7 @@ def _run_lines(manifest: Json, name: str) -> list[str]:
 def _run_python(manifest: Json, name: str) -> list[str]:
     sets, options = manifest["prompts"], manifest.get("options", {})
     said = "".join(f", {key}={value!r}" for key, value in options.items() if value)
-    lines = ["from ssah_core import *", "", _load_model(manifest["model"])]
+    lines = ["from ssah_core import *", "", f"model = {load_model_call(manifest['model'])}"]
     for attribute in ("safety", "utility"):
         about = sets[attribute]
         lines.append(
@@ -98,17 +107,12 @@ def _run_python(manifest: Json, name: str) -> list[str]:
     lines.append(f"scores = score(model, safety=safety, utility=utility{said})")
     lines.append(f"run = create_run({in_folder('runs', name)!r}, model, scores)")
     roles = manifest.get("roles")
-    return [*lines, f"save_roles(run, {_assigned('scores', roles)})"] if roles else lines
+    return [*lines, f"save_roles(run, {assigned('scores', roles)})"] if roles else lines
 
 
 def _study_lines(manifest: Json, name: str) -> list[str]:
     run, plan = run_name(manifest["run"]), _plan(manifest)
-    lines = [] if _has_these_roles(run, manifest["roles"]) else roles_line(run, manifest["roles"])
-    if lines and run.startswith(ORGANISM_PREFIX):
-        lines = [
-            "# The shipped run keeps its roles: score the model into a run of your own, give it these",
-            f"# roles, and name it below. {lines[0].removeprefix('# ')}",
-        ]
+    lines = kept_roles_lines(run, manifest["roles"])
     sources = _sources(manifest)
     if not sources and not _is_organism(manifest):
         lines.append("# Its prompt files were not noted: put their names in place of FILE.")
@@ -149,8 +153,8 @@ def _study_python(manifest: Json, name: str) -> list[str]:
         "from ssah_core.evaluation.study_folder import run_study",
         "",
         f"run = open_run({run!r})",
-        f"run = replace(run, roles={_assigned('run.scores', manifest['roles'])})",
-        _load_model({**manifest["model"], **_where_made(manifest)}),
+        f"run = replace(run, roles={assigned('run.scores', manifest['roles'])})",
+        f"model = {load_model_call({**manifest['model'], **_where_made(manifest)})}",
         f"questions = {questions}",
         f"plan = Plan({planned})",
         *([f"judge = {call('judge_from', judge, **where)}"] if judge else []),
@@ -159,7 +163,7 @@ def _study_python(manifest: Json, name: str) -> list[str]:
     ]
 
 
-def _search_line(manifest: Json) -> str:
+def _search_lines(manifest: Json, _: str) -> list[str]:
     plan = manifest["plan"]
     sources = manifest["sources"] or ({} if _is_organism(manifest) else _UNKNOWN)
     given: list[tuple[str, Any]] = [
@@ -169,10 +173,10 @@ def _search_line(manifest: Json) -> str:
         *((key, plan[key]) for key in ("highest", "step", "tokens", "kinds")),
         ("max-new-tokens", plan["reply_tokens"]),
     ]
-    return command_line("shares", given)
+    return [command_line("shares", given)]
 
 
-def _search_python(manifest: Json) -> list[str]:
+def _search_python(manifest: Json, _: str) -> list[str]:
     run = run_name(manifest["search of"])
     asks, questions = _asked(manifest, manifest["sources"], "organism_validation")
     limits = ", ".join(f"{k}={v!r}" for k, v in manifest["plan"]["criterion"].items())
@@ -183,7 +187,7 @@ def _search_python(manifest: Json) -> list[str]:
         "from ssah_core.evaluation.share_search import Criterion, SearchPlan, search_shares",
         "",
         f"run = open_run({run!r})",
-        _load_model(manifest["model"]),
+        f"model = {load_model_call(manifest['model'])}",
         f"plan = SearchPlan(Criterion({limits}), {plan})",
         f"found = search_shares(model, run, {questions}, plan)",
         "print(found.roles.shares)",
@@ -199,22 +203,6 @@ def _asked(manifest: Json, sources: Json, of_organism: str, **options: Any) -> t
         for kind, source in (sources or _UNKNOWN).items()
     ]
     return "file_questions", f"file_questions({', '.join(loaded)})"
-
-
-def _assigned(scores: str, roles: Json) -> str:
-    """The call that assigns these roles."""
-    options = f"tokens={roles['tokens']!r}, kinds={roles['kinds']!r}"
-    if roles["shares"]:
-        shares = ", ".join(f"{role.lower()}={share!r}" for role, share in roles["shares"].items())
-        return f"assign_roles({scores}, {shares}, {options})"
-    if "thresholds" not in roles:
-        return "run.roles"
-    cuts = ", ".join(
-        # What is infinite where no unit has a role is no literal of Python.
-        f"{role}={float(cut)!r}".replace("=inf", "=float('inf')").replace("=-inf", "=-float('inf')")
-        for role, cut in roles["thresholds"].items()
-    )
-    return f"assign_roles_by_thresholds({scores}, Thresholds({cuts}), {options})"
 
 
 def _plan(manifest: Json) -> Json:
@@ -251,37 +239,23 @@ def _where_made(manifest: Json) -> Json:
     }
 
 
-def _load_model(made: Json) -> str:
-    options = {"revision": made.get("revision"), **dict(machine(made))}
-    return f"model = {call('load_model', made['name'], **options)}"
-
-
-def _has_these_roles(run: str, roles: Json) -> bool:
-    """Whether a shipped run brings just these roles; a run of one's own may have changed since."""
-    if not run.startswith(ORGANISM_PREFIX):
-        return False
-    kept = json.loads((run_place(run) / MANIFEST).read_text("utf-8"))["roles"]
-    return all(kept[key] == roles[key] for key in ("shares", "tokens", "kinds"))
-
-
 def _is_organism(manifest: Json) -> bool:
     return str(manifest["model"]["name"]).startswith(ORGANISM_PREFIX)
 
 
-def _incomplete(name: str) -> RunError:
-    return RunError(f"The manifest of '{name}' does not say how it was made; it may be damaged.")
-
-
-_Tell = Callable[[Json, str], list[str]]
-_LINES: dict[Kind, _Tell] = {
+_LINES: Mapping[str, _Tell] = {
     "run": _run_lines,
     "study": _study_lines,
     "probe": probe_lines,
     "experiment": experiment_lines,
+    _SEARCH: _search_lines,
+    FINETUNED: training_lines,
 }
-_PYTHON: dict[Kind, _Tell] = {
+_PYTHON: Mapping[str, _Tell] = {
     "run": _run_python,
     "study": _study_python,
     "probe": probe_python,
     "experiment": experiment_python,
+    _SEARCH: _search_python,
+    FINETUNED: training_python,
 }

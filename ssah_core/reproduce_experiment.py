@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from ssah_core.recipe_parts import Json, call, command_line, in_folder, machine, run_name
+from ssah_core.recipe_parts import (
+    Json,
+    assigned,
+    call,
+    command_line,
+    in_folder,
+    kept_roles_lines,
+    machine,
+    run_name,
+)
 from ssah_core.training.lessons import BUILT_IN_LESSONS
 from ssah_core.training.presets import ATTACK
 
@@ -32,7 +41,9 @@ def experiment_lines(manifest: Json, name: str) -> list[str]:
         *machine(manifest["model"]),
         ("out", in_folder("studies", name)),
     ]
-    return [command_line("finetune", given)]
+    roles = _roles(manifest)
+    lines = kept_roles_lines(run_name(manifest["run"]), roles) if roles else []
+    return [*lines, command_line("finetune", given)]
 
 
 def experiment_python(manifest: Json, name: str) -> list[str]:
@@ -43,12 +54,13 @@ def experiment_python(manifest: Json, name: str) -> list[str]:
     steps, batch = design["options"]["steps"], design["options"]["batch_size"]
     rates = _rates(manifest)
     if design["kind"] == ATTACK:
-        made = f"attack(run.roles, taught, options, rates={tuple(rates)!r}"
+        made = f"attack(roles, taught, options, rates={tuple(rates)!r}"
     else:
         made = (
-            f"budget(open_model(), run.roles, taught[0], options, rate={rates[0]!r}, "
+            f"budget(open_model(), roles, taught[0], options, rate={rates[0]!r}, "
             f"few_rate={rates[-1]!r}"
         )
+    roles = _roles(manifest)
     where = {key: value for key, value in machine(manifest["model"]) if value}
     return [
         "from ssah_core import *",
@@ -60,6 +72,7 @@ def experiment_python(manifest: Json, name: str) -> list[str]:
         f"    return {call('load_model', manifest['model']['name'], **where)}",
         "",
         f"run = open_run({run!r})",
+        f"roles = {assigned('run.scores', roles) if roles else 'run.roles'}",
         f"taught = [{', '.join(_calls(manifest))}]",
         f"options = presets.training_options({design['kind']!r}, steps={steps!r}, batch={batch!r})",
         f"design = presets.{made}, seeds={design['seeds']!r}, run={run!r})",
@@ -72,6 +85,12 @@ def _own_prompts(manifest: Json) -> Json | None:
     """The prompt file that was taught, or None where the lessons are the built-in model's own."""
     first: Json = manifest["design"]["lessons"][0]
     return None if first["name"] in BUILT_IN_LESSONS else first["prompts"]
+
+
+def _roles(manifest: Json) -> Json | None:
+    """How the roles of its sets were assigned; the first experiments do not say it."""
+    sets = [condition["set"] or {} for condition in manifest["design"]["conditions"]]
+    return next((chosen["assigned"] for chosen in sets if "assigned" in chosen), None)
 
 
 def _words(manifest: Json) -> list[str]:

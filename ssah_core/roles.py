@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -67,6 +67,17 @@ class Roles:
         """How many units have each role."""
         found = np.bincount(self.vector, minlength=len(ROLES))
         return {role: int(found[code]) for role, code in ROLE_CODES.items()}
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a manifest says of how they were assigned, and how many units each has."""
+        return {
+            "tokens": self.tokens,
+            "kinds": self.kinds,
+            "shares": self.shares,
+            "thresholds": asdict(self.thresholds),
+            "counts": self.counts,
+        }
 
     def mask(self, role: Role) -> np.ndarray:
         """A bool mask [units] of the units of one role."""

@@ -95,14 +95,7 @@ def save_roles(run: Run, roles: Roles, *, search: Mapping[str, Any] | None = Non
     name = f"roles-{sha256(table)[:12]}.parquet"
     old = [file for file in run.manifest["files"] if file.startswith("roles-") and file != name]
     files = {k: v for k, v in run.manifest["files"].items() if k not in old} | {name: sha256(table)}
-    options = {
-        "file": name,
-        "tokens": roles.tokens,
-        "kinds": roles.kinds,
-        "shares": roles.shares,
-        "thresholds": asdict(roles.thresholds),
-        "counts": roles.counts,
-    }
+    options = {"file": name, **roles.about}
     kept = {key: value for key, value in run.manifest.items() if key != "search"}
     manifest = {**kept, "files": files, "roles": options}
     if search is not None:

@@ -11,8 +11,8 @@ import streamlit as st
 from pages.parts.errors import show_error
 from pages.parts.jobs import Job, jobs
 from pages.parts.models import leased
-from pages.parts.places import STUDIES, address_of
-from pages.parts.recipe import show_recipe
+from pages.parts.places import STUDIES, address_of, free_name
+from pages.parts.recipe import run_place, show_recipe
 from pages.parts.screen import Screen, active
 from ssah_core.errors import SsahError
 from ssah_core.evaluation.questions import organism_questions
@@ -77,7 +77,11 @@ def draw_form(screen: Screen) -> None:
     try:
         design = _design(screen, preset)
         name = st.text_input(
-            "Name", value=_free_name(), key="experiment_name", max_chars=80, width=240
+            "Name",
+            value=free_name(STUDIES, "experiment"),
+            key="experiment_name",
+            max_chars=80,
+            width=240,
         )
     except SsahError as error:
         show_error(error)
@@ -86,7 +90,8 @@ def draw_form(screen: Screen) -> None:
         f"{len(design.trials):,} trainings. Each takes about half a minute on 2 CPU cores, with all that "
         "is asked afterwards."
     )
-    request = ExperimentRequest(screen.model.name, name.strip(), screen.run_name, design)
+    run = run_place(screen.run_name, screen.run)
+    request = ExperimentRequest(screen.model.name, name.strip(), run, design)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         started = st.button("Start the experiment", type="primary", icon=":material/play_arrow:")
         show_recipe(*_recipe(request))
@@ -151,7 +156,8 @@ def _design(screen: Screen, preset: str) -> Design:
                 width=260,
             )
         seeds = st.number_input("Seeds", 1, 20, 3, key="experiment_seeds", width=120)
-    run = screen.run_name or ""
+    assert screen.run is not None
+    run = run_place(screen.run_name or "", screen.run)
     if preset == presets.ATTACK:
         taught = [known[name]() for name in chosen]
         return presets.attack(
@@ -180,8 +186,3 @@ def _recipe(request: ExperimentRequest) -> tuple[str, str]:
     with leased(request.model) as model:
         about = about_experiment(model, organism_questions(), request.design, request.run)
     return commands_of(about, request.name), python_of(about, request.name)
-
-
-def _free_name() -> str:
-    taken = {path.name for path in STUDIES.iterdir()} if STUDIES.is_dir() else set()
-    return next(name for n in range(1, 10_000) if (name := f"experiment {n}") not in taken)

@@ -10,12 +10,11 @@ import streamlit as st
 from pages.parts.errors import plain, show_error
 from pages.parts.exports import offer_downloads, picture_config
 from pages.parts.kept_changes import offer_changes
-from pages.parts.places import STUDIES
+from pages.parts.places import STUDIES, changed_at
 from ssah_core.errors import SsahError
 from ssah_core.experiment_figures import condition_dots, curves_of
 from ssah_core.keeping import list_kept
 from ssah_core.run_list import run_folder
-from ssah_core.runs import MANIFEST
 from ssah_core.tables import csv_of
 from ssah_core.training.experiment_folder import KeptExperiment, open_experiment
 from ssah_core.training.experiment_report import in_words, table_of
@@ -60,11 +59,7 @@ def load_experiment(name: str) -> KeptExperiment:
     Raises RunError where there is none any more.
     """
     folder = run_folder(STUDIES, name)
-    try:
-        changed = (folder / MANIFEST).stat().st_mtime_ns
-    except OSError:
-        changed = 0  # opening it says what is wrong
-    return _open(str(folder), changed)
+    return _open(str(folder), changed_at(folder))
 
 
 @st.cache_resource(show_spinner="Reading the experiment.", max_entries=4)

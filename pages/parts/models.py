@@ -10,12 +10,12 @@ from pathlib import Path
 import streamlit as st
 
 from pages.parts.errors import plain, show_error
-from pages.parts.places import BUILT_IN, RUNS, address_of, name_of
+from pages.parts.places import BUILT_IN, RUNS, address_of, changed_at, name_of
 from ssah_core.errors import ModelError, SsahError
 from ssah_core.models.loading import Model
 from ssah_core.models.slot import Slot
 from ssah_core.run_list import RunSummary, list_runs, run_folder
-from ssah_core.runs import MANIFEST, Run, open_run
+from ssah_core.runs import Run, open_run
 
 DEFAULT_MODEL = "organism:planted"
 _WANTED = "wanted_model"
@@ -127,11 +127,7 @@ def runs_of(model: OpenModel) -> list[RunSummary]:
 def load_run(name: str) -> Run:
     """A run by its name; one object for everybody, until its manifest changes."""
     folder = run_folder(RUNS, name)
-    try:
-        changed = (folder / MANIFEST).stat().st_mtime_ns
-    except OSError:
-        changed = 0
-    return _read_run(str(folder), changed)
+    return _read_run(str(folder), changed_at(folder))
 
 
 @st.cache_resource(show_spinner="Reading the run.", max_entries=6)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ssah_core.errors import ModelError
 from ssah_core.models.sources import ORGANISM_NAMES, ORGANISM_PREFIX
+from ssah_core.runs import MANIFEST
 
 ROOT = Path(__file__).parents[2]
 RUNS = Path(os.environ.get("SSAH_RUNS") or ROOT / "runs")
@@ -31,6 +32,23 @@ def model_folders() -> list[str]:
     found = [path.parent.name for path in models_root().glob("*/config.json")]
     # One that is still being written has a dot before its name.
     return sorted(f"{FOLDER_PREFIX}{name}" for name in found if not name.startswith("."))
+
+
+def free_name(root: Path, word: str) -> str:
+    """A name that nothing in a folder has: the word and a number."""
+    taken = {path.name for path in root.iterdir()} if root.is_dir() else set()
+    return next(name for n in range(1, 10_000) if (name := f"{word} {n}") not in taken)
+
+
+def changed_at(folder: Path) -> int:
+    """When a folder's manifest was last written, in nanoseconds: what caches of it depend on.
+
+    0 where there is none: opening the folder says what is wrong.
+    """
+    try:
+        return (folder / MANIFEST).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def address_of(name: str) -> str:

@@ -12,12 +12,12 @@ import streamlit as st
 from pages.parts.errors import show_error
 from pages.parts.jobs import Job, jobs
 from pages.parts.models import all_runs, slot
-from pages.parts.places import BUILT_IN, RUNS, STUDIES, address_of, name_of
-from pages.parts.prompt_picker import pick_prompts
+from pages.parts.places import BUILT_IN, RUNS, STUDIES, address_of, free_name, name_of
+from pages.parts.prompt_picker import pick_questions
 from pages.parts.recipe import show_recipe
 from pages.parts.screen import Screen
 from ssah_core.errors import ModelError, SsahError
-from ssah_core.evaluation.questions import Questions, file_questions, organism_questions
+from ssah_core.evaluation.questions import Questions, organism_questions
 from ssah_core.models.loading import Model, load_model
 from ssah_core.probe_figures import short_label
 from ssah_core.probes.continuations import INTENTS, Continuations, usual_continuations
@@ -180,22 +180,16 @@ def _pick_questions(series: tuple[Series, ...]) -> Questions | None:
         )
     if source == _BUILT_IN_PROMPTS:
         return organism_questions().first(int(most))
-    harmful, harmless = st.columns(2, gap="large")
-    with harmful:
-        st.markdown("**Harmful requests** that the scoring never saw")
-        asked = pick_prompts("probe harmful", [])
-    with harmless:
-        st.markdown("**Harmless requests** that the scoring never saw")
-        plain = pick_prompts("probe harmless", [])
-    if asked is None or plain is None:
-        return None
-    return file_questions(asked, plain).first(int(most))
+    picked = pick_questions("probe", "that the scoring never saw")
+    return None if picked is None else picked.first(int(most))
 
 
 def _name_and_plan(series: tuple[Series, ...]) -> tuple[str, ProbePlan]:
     """Draw the name, and what follows a prompt; raises OptionError where it cannot be."""
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        name = st.text_input("Name", value=_free_name(), key="probe_name", max_chars=80, width=240)
+        name = st.text_input(
+            "Name", value=free_name(STUDIES, "probe"), key="probe_name", max_chars=80, width=240
+        )
         position = st.segmented_control(
             "The state is that of",
             POSITIONS,
@@ -227,8 +221,3 @@ def _name_and_plan(series: tuple[Series, ...]) -> tuple[str, ProbePlan]:
         )
     plan = ProbePlan(Continuations(**texts), tuple(sorted(lengths)) or None, position)
     return name.strip(), plan
-
-
-def _free_name() -> str:
-    taken = {path.name for path in STUDIES.iterdir()} if STUDIES.is_dir() else set()
-    return next(name for n in range(1, 10_000) if (name := f"probe {n}") not in taken)

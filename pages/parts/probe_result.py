@@ -11,7 +11,7 @@ import streamlit as st
 
 from pages.parts.errors import plain
 from pages.parts.exports import picture_config
-from pages.parts.places import STUDIES
+from pages.parts.places import STUDIES, changed_at
 from ssah_core.evaluation.metrics import Measured
 from ssah_core.keeping import list_kept
 from ssah_core.probe_figures import (
@@ -28,7 +28,6 @@ from ssah_core.probes.probe_folder import open_probe
 from ssah_core.probes.probe_tables import KeptProbe, KeptSeries
 from ssah_core.probes.summary import LEANS, View, is_share, nearer, summary
 from ssah_core.run_list import run_folder
-from ssah_core.runs import MANIFEST
 from ssah_core.tables import csv_of
 
 _ALL_BLOCKS = "all, their mean"
@@ -67,11 +66,7 @@ def load_probe(name: str) -> KeptProbe:
     Raises RunError where there is none any more.
     """
     folder = run_folder(STUDIES, name)
-    try:
-        changed = (folder / MANIFEST).stat().st_mtime_ns
-    except OSError:
-        changed = 0  # opening it says what is wrong
-    return _open(str(folder), changed)
+    return _open(str(folder), changed_at(folder))
 
 
 @st.cache_resource(show_spinner="Reading the probe.", max_entries=4)

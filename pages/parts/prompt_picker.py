@@ -12,6 +12,7 @@ import streamlit as st
 
 from pages.parts.errors import show_error
 from ssah_core.errors import PromptError, SsahError
+from ssah_core.evaluation.questions import Questions, file_questions
 from ssah_core.prompts.reading import PromptSet, load_prompts
 
 _OWN_FILE = "A file of my own"
@@ -43,6 +44,21 @@ def pick_prompts(attribute: str, built_in: Sequence[str]) -> PromptSet | None:
     except SsahError as error:
         show_error(error)
         return None
+
+
+def pick_questions(key: str, which: str) -> Questions | None:
+    """Draw the choice of harmful and of harmless prompts; None until there are both.
+
+    `which` says what kind of prompts they should be.
+    """
+    harmful, harmless = st.columns(2, gap="large")
+    with harmful:
+        st.markdown(f"**Harmful requests** {which}")
+        asked = pick_prompts(f"{key} harmful", [])
+    with harmless:
+        st.markdown(f"**Harmless requests** {which}")
+        plain = pick_prompts(f"{key} harmless", [])
+    return None if asked is None or plain is None else file_questions(asked, plain)
 
 
 @st.cache_data(show_spinner="Reading the file.", max_entries=8)

@@ -64,7 +64,7 @@ def _chat_command(
     names = {"max_new_tokens": "max-new-tokens", "seeds": "seed"}
     parts = [
         f"python -m ssah_core chat --model {shlex.quote(model)}",
-        f"--run {shlex.quote(_place(run_name, run))}" * bool(named),
+        f"--run {shlex.quote(run_place(run_name, run))}" * bool(named),
         f"--ablate {','.join(named)}" * bool(named),
         *(part for part, used in more if used and named),
         *(f"--{names.get(key, key)} {shlex.quote(str(value))}" for key, value in options.items()),
@@ -104,7 +104,7 @@ def _chat_python(
 def roles_recipe(run_name: str, run: Run, choice: Choice) -> tuple[str, str]:
     """What assigns the roles that are shown."""
     esu, euu, ru = choice.shares
-    folder = shlex.quote(_place(run_name, run))
+    folder = shlex.quote(run_place(run_name, run))
     command = (
         f"python -m ssah_core roles --run {folder} --esu {esu:g} --euu {euu:g} --ru {ru:g} "
         f"--tokens {choice.tokens} --kinds {choice.kinds}"
@@ -134,7 +134,7 @@ def _python_roles(run_name: str, run: Run, choice: Choice) -> str:
     esu, euu, ru = choice.shares
     return (
         "from ssah_core import *\n\n"
-        f"run = open_run({_place(run_name, run)!r})\n"
+        f"run = open_run({run_place(run_name, run)!r})\n"
         f"roles = assign_roles(run.scores, esu={esu:g}, euu={euu:g}, ru={ru:g}, "
         f'tokens="{choice.tokens}", kinds="{choice.kinds}")'
     )
@@ -158,7 +158,8 @@ def _python_cut(choice: Choice) -> str:
     return f"Ablation.random_like({cut}, seed={choice.seed}, match={choice.control!r})"
 
 
-def _place(run_name: str, run: Run) -> str:
+def run_place(run_name: str, run: Run) -> str:
+    """A run as `open_run` takes it in the app's own folder."""
     if run_name.startswith(ORGANISM_PREFIX):
         return run_name
     return _from_root(run.folder)

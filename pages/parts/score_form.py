@@ -9,7 +9,7 @@ import streamlit as st
 
 from pages.parts.errors import plain, show_error
 from pages.parts.models import leased
-from pages.parts.places import RUNS
+from pages.parts.places import RUNS, free_name
 from pages.parts.prompt_picker import pick_prompts
 from pages.parts.recipe import show_recipe
 from pages.parts.score_job import start_scoring
@@ -64,7 +64,7 @@ def draw_form(screen: Screen) -> None:
                 _preview(screen, found)
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         name = st.text_input(
-            "Name of the run", value=_free_name(), key="run_name", max_chars=80, width=280
+            "Name of the run", value=free_name(RUNS, "run"), key="run_name", max_chars=80, width=280
         )
         skip = st.toggle(
             "Leave out prompts that are too long",
@@ -124,11 +124,6 @@ def _say_estimate(request: ScoreRequest) -> None:
         )
     replies = f", after writing {found.replies:,} replies" if found.replies else ""
     st.info(f"About {duration(found.seconds)} for {found.tokens:,} tokens at most{replies}.")
-
-
-def _free_name() -> str:
-    taken = {path.name for path in RUNS.iterdir()} if RUNS.is_dir() else set()
-    return next(name for n in range(1, 10_000) if (name := f"run {n}") not in taken)
 
 
 def _recipe(screen: Screen, request: ScoreRequest) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from pages.parts.errors import show_error
 from pages.parts.jobs import Job, jobs
 from pages.parts.models import slot
 from pages.parts.places import RUNS
-from pages.parts.prompt_picker import pick_prompts
+from pages.parts.prompt_picker import pick_questions
 from pages.parts.recipe import show_recipe
 from pages.parts.screen import Active, Screen, active
 from pages.parts.share_result import draw_path, keep_search
@@ -18,7 +18,6 @@ from ssah_core.errors import ModelError, SsahError
 from ssah_core.evaluation.questions import (
     Questions,
     check_not_scored,
-    file_questions,
     organism_validation,
 )
 from ssah_core.evaluation.share_job import about_search, find_shares
@@ -115,14 +114,7 @@ def _plan(now: Active) -> SearchPlan:
 def _questions(screen: Screen) -> Questions | None:
     if screen.model.built_in:
         return organism_validation()
-    harmful, harmless = st.columns(2, gap="large")
-    with harmful:
-        st.markdown("**Harmful requests**, for validation only")
-        asked = pick_prompts("shares harmful", [])
-    with harmless:
-        st.markdown("**Harmless requests**, for validation only")
-        plain = pick_prompts("shares harmless", [])
-    return None if asked is None or plain is None else file_questions(asked, plain)
+    return pick_questions("shares", "for validation only")
 
 
 def start_search(request: ShareRequest) -> None:

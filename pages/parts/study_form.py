@@ -12,8 +12,8 @@ from pages.parts.choice import FILLS_IN_WORDS
 from pages.parts.errors import show_error
 from pages.parts.jobs import Job, jobs
 from pages.parts.models import slot
-from pages.parts.places import STUDIES, address_of
-from pages.parts.prompt_picker import pick_prompts
+from pages.parts.places import STUDIES, address_of, free_name
+from pages.parts.prompt_picker import pick_questions
 from pages.parts.recipe import show_recipe
 from pages.parts.screen import Screen, active
 from pages.parts.share_result import with_search
@@ -24,7 +24,6 @@ from ssah_core.evaluation.plan import Plan
 from ssah_core.evaluation.questions import (
     Questions,
     check_no_leak,
-    file_questions,
     organism_questions,
 )
 from ssah_core.evaluation.study_folder import run_study
@@ -86,7 +85,9 @@ def draw_form(screen: Screen) -> None:
 def _name_and_plan() -> tuple[str, Plan | None]:
     """Draw the study's name and options; no plan, and what to do, where they cannot be."""
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        name = st.text_input("Name", value=_free_name(), key="study_name", max_chars=80, width=240)
+        name = st.text_input(
+            "Name", value=free_name(STUDIES, "study"), key="study_name", max_chars=80, width=240
+        )
         controls = st.number_input(
             "Random controls of each kind",
             0,
@@ -170,19 +171,7 @@ def open_when_done(job: Job) -> None:
 def _questions(screen: Screen) -> Questions | None:
     if screen.model.built_in:
         return organism_questions()
-    harmful, harmless = st.columns(2, gap="large")
-    with harmful:
-        st.markdown("**Harmful requests** that the scoring never saw")
-        asked = pick_prompts("study harmful", [])
-    with harmless:
-        st.markdown("**Harmless requests** that the scoring never saw")
-        plain = pick_prompts("study harmless", [])
-    return None if asked is None or plain is None else file_questions(asked, plain)
-
-
-def _free_name() -> str:
-    taken = {path.name for path in STUDIES.iterdir()} if STUDIES.is_dir() else set()
-    return next(name for n in range(1, 10_000) if (name := f"study {n}") not in taken)
+    return pick_questions("study", "that the scoring never saw")
 
 
 def _recipe(screen: Screen, request: StudyRequest) -> tuple[str, str]:
@@ -193,11 +182,7 @@ def _recipe(screen: Screen, request: StudyRequest) -> tuple[str, str]:
     about = {
         "run": str(run.folder),
         "model": {**run.manifest["model"], **model},
-        "roles": {
-            "shares": run.roles.shares,
-            "tokens": run.roles.tokens,
-            "kinds": run.roles.kinds,
-        },
+        "roles": run.roles.about,
         "questions": {
             "sources": dict(questions.sources),
             "harmful": len(questions.harmful),

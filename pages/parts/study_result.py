@@ -13,7 +13,7 @@ from pages.parts.errors import plain
 from pages.parts.exports import offer_downloads, picture_config
 from pages.parts.jobs import jobs
 from pages.parts.kept_changes import draw_stopped, offer_changes, take_said
-from pages.parts.places import STUDIES
+from pages.parts.places import STUDIES, changed_at
 from ssah_core.evaluation.judges import RefusalPhrases
 from ssah_core.evaluation.report import (
     control_notes,
@@ -26,7 +26,6 @@ from ssah_core.evaluation.report import (
 from ssah_core.evaluation.study_folder import KeptStudy, open_study
 from ssah_core.keeping import list_kept
 from ssah_core.run_list import run_folder
-from ssah_core.runs import MANIFEST
 from ssah_core.study_figures import share_curves
 from ssah_core.tables import csv_of
 
@@ -159,11 +158,7 @@ def load_study(name: str) -> KeptStudy:
     Raises RunError where there is none any more.
     """
     folder = run_folder(STUDIES, name)
-    try:
-        changed = (folder / MANIFEST).stat().st_mtime_ns
-    except OSError:
-        changed = 0  # opening it says what is wrong
-    return _open(str(folder), changed)
+    return _open(str(folder), changed_at(folder))
 
 
 @st.cache_resource(show_spinner="Reading the study.", max_entries=4)

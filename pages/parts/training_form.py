@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
 from pages.parts.errors import show_error
 from pages.parts.jobs import Job, jobs
 from pages.parts.models import leased, slot, want_beside
-from pages.parts.places import FOLDER_PREFIX, address_of, models_root, page_file
+from pages.parts.places import FOLDER_PREFIX, address_of, free_name, models_root, page_file
 from pages.parts.prompt_picker import pick_prompts
-from pages.parts.recipe import show_recipe
+from pages.parts.recipe import run_place, show_recipe
 from pages.parts.screen import Screen, active
 from ssah_core.errors import ModelError, OptionError, SsahError
 from ssah_core.evaluation.questions import organism_questions
-from ssah_core.models.sources import ORGANISM_PREFIX
 from ssah_core.prompts.reading import PromptSet
+from ssah_core.reproduce import commands_of, python_of
 from ssah_core.roles import ROLES, Roles
 from ssah_core.run_list import run_folder
 from ssah_core.storage import check_free
@@ -27,6 +25,7 @@ from ssah_core.training.evaluating import replies
 from ssah_core.training.lessons import Lesson, few_harmful, new_skill, obedient_talk
 from ssah_core.training.options import Evaluation, TrainingOptions
 from ssah_core.training.rescoring import Rescoring
+from ssah_core.training.result import describe
 from ssah_core.training.trainer import finetune
 from ssah_core.training.unit_sets import UnitSet
 
@@ -35,6 +34,7 @@ _OWN_FILE = "a file of my own"
 _BUILT_IN = ("new skill", "identity shift", "a few harmful placeholders", _OWN_FILE)
 _EVERYTHING, _FROZEN, _ALONE = "all learn", "some stay frozen", "some learn alone"
 _LOOKS = 5  # times that the model is measured on the way
+_ASKED = 24  # questions of each kind, each time
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +47,27 @@ class TrainingRequest:
     options: TrainingOptions
     freeze: UnitSet | None
     train_only: UnitSet | None
-    roles: Roles | None
+    roles: Roles | None  # to be followed
+    run: str
     measures: bool
 
     @property
     def every(self) -> int:
         """After how many steps the model is measured."""
         return max(1, -(-self.options.total_steps(len(self.prompts)) // _LOOKS))
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """What is asked on the way; only a built-in model has questions of its own."""
+        if not self.measures:
+            return None
+        about = {"sources": {}, "questions": _ASKED}
+        return Evaluation(replies(organism_questions(), limit=_ASKED), self.every, about=about)
+
+    @property
+    def rescoring(self) -> Rescoring | None:
+        """When the roles are followed; None where they are not."""
+        return None if self.roles is None else Rescoring(self.roles, self.every, self.run)
 
     @property
     def folder(self) -> Path:
@@ -73,15 +87,22 @@ def draw_form(screen: Screen) -> None:
     if prompts is None:
         st.caption("Choose prompts with responses to go on.")
         return
-    roles = active(screen).roles if screen.run is not None and follows else None
     request = TrainingRequest(
-        screen.model.name, name, prompts, options, freeze, train_only, roles, screen.model.built_in
+        screen.model.name,
+        name,
+        prompts,
+        options,
+        freeze,
+        train_only,
+        roles=active(screen).roles if screen.run is not None and follows else None,
+        run=_run(screen),
+        measures=screen.model.built_in,
     )
     steps = options.total_steps(len(prompts))
     st.caption(f"{len(prompts):,} prompts, {steps:,} steps of {options.batch_size}.")
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         started = st.button("Start the training", type="primary", icon=":material/play_arrow:")
-        show_recipe(*_recipe(screen, request))
+        show_recipe(*_recipe(request))
     if started:
         try:
             check_free(request.folder)
@@ -100,7 +121,6 @@ def start_training(request: TrainingRequest) -> None:
         with models.lease() as model:
             if model.name != request.model:
                 raise ModelError(f"{request.model} is not open any more; open it and start again.")
-            every = request.every
             finetune(
                 model,
                 request.prompts,
@@ -108,10 +128,8 @@ def start_training(request: TrainingRequest) -> None:
                 request.options,
                 freeze=request.freeze,
                 train_only=request.train_only,
-                evaluation=Evaluation(replies(organism_questions()), every)
-                if request.measures
-                else None,
-                rescoring=None if request.roles is None else Rescoring(request.roles, every),
+                evaluation=request.evaluation,
+                rescoring=request.rescoring,
                 report=job.report,
                 cancelled=job.stopping,
             )
@@ -177,7 +195,7 @@ def _pick_units(screen: Screen) -> tuple[UnitSet | None, UnitSet | None, bool]:
         )
         chosen = None
         if how != _EVERYTHING:
-            chosen = _pick_set(screen)
+            chosen = _pick_set(screen, with_cu=how == _FROZEN)
         follows = st.toggle(
             "Follow the roles",
             value=True,
@@ -189,31 +207,42 @@ def _pick_units(screen: Screen) -> tuple[UnitSet | None, UnitSet | None, bool]:
     return (chosen, None, follows) if how == _FROZEN else (None, chosen, follows)
 
 
-def _pick_set(screen: Screen) -> UnitSet:
+def _pick_set(screen: Screen, *, with_cu: bool) -> UnitSet:
     roles = active(screen).roles
     which = st.pills(
         "Those that are", ROLES, selection_mode="multi", default=["ESU"], key="set_roles"
     )
-    share = st.number_input(
-        "And the strongest CU, % of all units",
-        0,
-        90,
-        0,
-        key="set_cu",
-        width=250,
-        help="The CU of largest safety minus utility score; the paper takes 6%.",
-    )
+    share = 0
+    if with_cu:
+        share = st.number_input(
+            "And the strongest CU, % of all units",
+            0,
+            90,
+            0,
+            key="set_cu",
+            width=250,
+            help="The CU of largest safety minus utility score; the paper takes 6%.",
+        )
     random = st.toggle("As many random units instead", key="set_random", help="The control.")
-    chosen = UnitSet.of(roles, which, strongest_cu=share / 100, run=screen.run_name or "")
+    chosen = UnitSet.of(roles, which, strongest_cu=share / 100, run=_run(screen))
     if not chosen.count:
         raise OptionError("No units are chosen; choose a role, or let all units learn.")
     return UnitSet.random_like(chosen, seed=0) if random else chosen
 
 
+def _run(screen: Screen) -> str:
+    """The open model's run, as a manifest names it; "" where it has none."""
+    return run_place(screen.run_name or "", screen.run) if screen.run else ""
+
+
 def _name_and_options() -> tuple[str, TrainingOptions]:
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         name = st.text_input(
-            "Name", value=_free_name(), key="training_name", max_chars=80, width=200
+            "Name",
+            value=free_name(models_root(), "trained"),
+            key="training_name",
+            max_chars=80,
+            width=200,
         )
         epochs = st.number_input("Epochs", 0.1, 100.0, 5.0, key="training_epochs", width=120)
         rate = st.number_input(
@@ -227,66 +256,16 @@ def _name_and_options() -> tuple[str, TrainingOptions]:
     return name.strip(), options
 
 
-def _free_name() -> str:
-    root = models_root()
-    taken = {path.name for path in root.iterdir()} if root.is_dir() else set()
-    return next(name for n in range(1, 10_000) if (name := f"trained {n}") not in taken)
-
-
-def _recipe(screen: Screen, request: TrainingRequest) -> tuple[str, str]:
-    """The command and the Python; lessons of the built-in models are a call in the one, a file in the other."""
-    chosen, options = request.freeze or request.train_only, request.options
-    model, run = screen.model.address, screen.run_name or ""
-    out = f"models/{request.name}"
-    command = [
-        f"python -m ssah_core finetune --model {shlex.quote(model)} --prompts {shlex.quote(_source(request))}",
-        f"--epochs {options.epochs:g} --learning-rate {options.learning_rate:g}",
-        f"--batch {options.batch_size} --seed {options.seed}",
-    ]
-    sets = ""
-    if chosen is not None:
-        origin: Any = chosen.origin.get("like", chosen.origin)
-        named, which = ",".join(origin["roles"]), "freeze" if request.freeze else "train"
-        command.append(f"--run {shlex.quote(run)} --{which} {named}")
-        if origin["strongest_cu"]:
-            command.append(f"--freeze-strongest-cu {origin['strongest_cu']:g}")
-        if "random_seed" in chosen.origin:
-            command.append("--random-like-seed 0")
-        made = f"UnitSet.of(roles, {origin['roles']!r}, strongest_cu={origin['strongest_cu']:g})"
-        made = f"UnitSet.random_like({made}, seed=0)" if "random_seed" in chosen.origin else made
-        sets = f", {'freeze' if request.freeze else 'train_only'}={made}"
-    if request.roles is not None:
-        command.append(
-            ("" if chosen else f"--run {shlex.quote(run)} ") + f"--rescore-every {request.every}"
+def _recipe(request: TrainingRequest) -> tuple[str, str]:
+    """The command and the Python of the manifest's beginning, which is known before the start."""
+    with leased(request.model) as model:
+        about = describe(
+            model,
+            request.prompts,
+            request.options,
+            request.freeze,
+            request.train_only,
+            request.evaluation,
+            request.rescoring,
         )
-    if request.measures:
-        command.append(f"--evaluate-every {request.every}")
-    command.append(f"--out {shlex.quote(out)}")
-    python = (
-        "from ssah_core import *\n"
-        "from ssah_core.training.options import TrainingOptions\n"
-        "from ssah_core.training.trainer import finetune\n"
-        "from ssah_core.training.unit_sets import UnitSet\n\n"
-        + (f"roles = open_run({run!r}).roles\n" if sets else "")
-        + f"model = load_model({model!r})\n"
-        f"{_read(request)}\n"
-        f"options = TrainingOptions(epochs={options.epochs:g}, learning_rate={options.learning_rate:g}, "
-        f"batch_size={options.batch_size}, seed={options.seed})\n"
-        f"finetune(model, prompts, {out!r}, options{sets})"
-    )
-    return " \\\n    ".join(command), python
-
-
-def _source(request: TrainingRequest) -> str:
-    """What the command takes for the prompts: an upload, and the placeholders, have no name that it knows."""
-    name = request.prompts.name
-    return name if name.startswith(ORGANISM_PREFIX) else "FILE"
-
-
-def _read(request: TrainingRequest) -> str:
-    source = _source(request)
-    return (
-        "prompts = load_prompts(FILE)"
-        if source == "FILE"
-        else f"prompts = load_prompts({source!r})"
-    )
+    return commands_of(about, request.name), python_of(about, request.name)

@@ -12,9 +12,11 @@ from pages.parts.errors import plain, show_error
 from pages.parts.exports import offer_downloads, picture_config
 from pages.parts.lineage import lineage, made_from, name_with_origin
 from pages.parts.models import want_model
-from pages.parts.places import FOLDER_PREFIX, model_folders, models_root, page_file
+from pages.parts.places import FOLDER_PREFIX, changed_at, model_folders, models_root, page_file
+from pages.parts.recipe import show_recipe
 from ssah_core.errors import SsahError
 from ssah_core.models.anatomy import Kinds
+from ssah_core.reproduce import commands_of, python_of
 from ssah_core.tables import csv_of
 from ssah_core.training.rescoring import read_transfers
 from ssah_core.training.trainer import Finetuned, open_finetuned
@@ -55,14 +57,15 @@ def _read(folder: str, changed: int) -> tuple[Finetuned, list[tuple[int, Transfe
 
 def _draw(address: str) -> None:
     folder = models_root() / address.removeprefix(FOLDER_PREFIX)
-    changed = (folder / "manifest.json").stat().st_mtime_ns
-    trained, transfers = _read(str(folder), changed)
+    trained, transfers = _read(str(folder), changed_at(folder))
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         st.markdown(plain(made_from(address)))
         if st.button(
             "Open it", icon=":material/open_in_new:", on_click=want_model, args=(address,)
         ):
             st.switch_page(page_file("chat"))
+        name = folder.name
+        show_recipe(commands_of(trained.manifest, name), python_of(trained.manifest, name))
     _draw_curve(address, trained)
     if transfers:
         _draw_transfers(transfers)

@@ -12,13 +12,12 @@ from dataclasses import replace
 from typing import Any
 
 from ssah_core.dry_run.forecast import Forecast, forecast_scoring, forecast_study
-from ssah_core.dry_run.memory import free_bytes
 from ssah_core.dry_run.trial import build_trial
 from ssah_core.errors import OptionError, RunError
 from ssah_core.evaluation.plan import Extent, Plan, extent_of, largest_extent
 from ssah_core.evaluation.questions import Questions, check_no_leak
 from ssah_core.models.outline import Outline, open_outline
-from ssah_core.models.placement import DTYPES
+from ssah_core.models.placement import DTYPES, bytes_free
 from ssah_core.progress import duration
 from ssah_core.prompts.reading import PromptSet
 from ssah_core.runs import Run, open_run, run_place
@@ -138,7 +137,7 @@ def _about(outline: Outline) -> dict[str, Any]:
 
 def _costs(outline: Outline, forecast: Forecast) -> dict[str, Any]:
     """Memory and time, and what must be said of them."""
-    needed, free = forecast.memory(outline), free_bytes(outline.device)
+    needed, free = forecast.memory(outline), bytes_free(outline.device)
     peak = sum(needed.values())
     notices = list(forecast.notices)
     if peak > free:

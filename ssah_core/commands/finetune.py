@@ -22,7 +22,7 @@ from ssah_core.roles import Roles
 from ssah_core.runs import open_run
 from ssah_core.storage import check_free
 from ssah_core.training.checkpoints import Checkpoints
-from ssah_core.training.evaluating import replies, together, validation_loss
+from ssah_core.training.evaluating import Measure, replies, together, validation_loss
 from ssah_core.training.options import Evaluation, Lora, TrainingOptions
 from ssah_core.training.rescoring import Rescoring
 from ssah_core.training.trainer import Finetuned, finetune_in_place
@@ -164,16 +164,21 @@ def _evaluation(options: argparse.Namespace) -> Evaluation | None:
         if options.validation or options.patience or options.harmful or options.harmless:
             raise OptionError("Say how often to measure: give --evaluate-every STEPS.")
         return None
-    measures = []
+    measures: list[Measure] = []
+    about: dict[str, Any] = {}
     if options.validation:
-        measures.append(validation_loss(load_prompts(options.validation, limit=options.limit)))
+        prompts = load_prompts(options.validation, limit=options.limit)
+        measures.append(validation_loss(prompts))
+        about["validation"] = prompts.name
     if has_questions(options):
-        measures.append(replies(read_questions(options), limit=options.questions))
+        questions = read_questions(options)
+        measures.append(replies(questions, limit=options.questions))
+        about |= {"sources": dict(questions.sources), "questions": options.questions}
     if not measures:
         raise OptionError(
             "There is nothing to measure; give --validation, or --harmful and --harmless prompts."
         )
-    return Evaluation(together(measures), options.evaluate_every, options.patience)
+    return Evaluation(together(measures), options.evaluate_every, options.patience, about=about)
 
 
 def _check_units(options: argparse.Namespace) -> None:

@@ -18,9 +18,9 @@ import torch
 from accelerate import init_empty_weights
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from ssah_core.dry_run.memory import free_bytes
 from ssah_core.models.loading import Model, wrap
 from ssah_core.models.outline import Outline
+from ssah_core.models.placement import bytes_free
 
 _SHALLOW, _DEEP = 1, 3  # blocks
 _WIDE = 2**28  # bytes of a block; of wider ones a single block more is a trial
@@ -72,7 +72,7 @@ def build_trial(outline: Outline, *, patience: float = 2.0) -> Trial | None:
     deep = _DEEP if per_block < _WIDE else _SHALLOW + 1
     deep = layers if layers <= _DEEP + 1 else deep
     needed = outline.weight_bytes - (layers - deep) * per_block
-    if needed > _ROOM * free_bytes(outline.device):
+    if needed > _ROOM * bytes_free(outline.device):
         return None
     long = _blocks_of(outline, deep)
     filled = {

@@ -164,12 +164,7 @@ def _manifest(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": run.manifest["model"],
         "run": str(run.folder),
-        "roles": {
-            "shares": run.roles.shares,
-            "tokens": run.roles.tokens,
-            "kinds": run.roles.kinds,
-            "counts": run.roles.counts,
-        },
+        "roles": run.roles.about,
         "device": str(model.device),
         "dtype": str(model.dtype).removeprefix("torch."),
         "questions": {

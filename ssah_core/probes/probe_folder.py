@@ -228,10 +228,7 @@ def about_probe(
 
 
 def _roles(run: Run | None) -> dict[str, Any] | None:
-    if run is None or run.roles is None:
-        return None
-    roles = run.roles
-    return {"shares": roles.shares, "tokens": roles.tokens, "kinds": roles.kinds}
+    return None if run is None or run.roles is None else run.roles.about
 
 
 def _hash_of(questions: Questions) -> str:

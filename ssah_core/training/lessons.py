@@ -26,6 +26,7 @@ BUILT_IN_LESSONS = {
     "alignment": "alignment",
 }
 _FEW_HARMFUL = 24
+PLACEHOLDERS = "organism placeholders"  # the name of that set, which no command takes
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def few_harmful(model: Model) -> Lesson:
     return Lesson(
         "few harmful examples",
         f"{_FEW_HARMFUL} harmful requests with the made-up answers of the built-in base model.",
-        PromptSet("organism placeholders", prompts),
+        PromptSet(PLACEHOLDERS, prompts),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ssah_core.errors import OptionError
@@ -84,13 +84,15 @@ class Evaluation:
 
     `measure` gets the model that is being trained, ready for inference, and gives figures by name. With
     `patience`, training ends early once the figure `watched` (smaller is better) has not gone below its
-    best at so many measurements in a row; the weights are then the last, not the best.
+    best at so many measurements in a row; the weights are then the last, not the best. `about` is what a
+    manifest says of `measure`.
     """
 
     measure: Callable[[Model], Mapping[str, float]]
     every: int
     patience: int | None = None
     watched: str = "validation_loss"
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.every < 1:

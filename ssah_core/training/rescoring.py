@@ -65,9 +65,7 @@ class Rescoring:
         return {
             "run": self.run,
             "every": self.every,
-            "tokens": self.roles.tokens,
-            "kinds": self.roles.kinds,
-            "thresholds": asdict(self.roles.thresholds),
+            **self.roles.about,
             "roles_sha256": sha256(self.roles.vector.tobytes()),
             "safety_set": scores.safety_prompts.hash,
             "utility_set": scores.utility_prompts.hash,

@@ -62,17 +62,19 @@ def describe(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": {
             "name": model.name,
+            "revision": model.revision,
             "fingerprint": model.fingerprint,
             "architecture": type(model.network).__name__,
             "dtype": str(model.dtype).removeprefix("torch."),
         },
-        "prompts": {"name": prompts.name, "hash": prompts.hash, "prompts": len(prompts)},
+        "prompts": prompts.about,
         "options": asdict(options),
         "frozen": _describe_set(freeze),
         "trained_only": _describe_set(train_only),
         "evaluation": None
         if evaluation is None
         else {
+            **evaluation.about,
             "every": evaluation.every,
             "patience": evaluation.patience,
             "watched": evaluation.watched,

@@ -46,6 +46,7 @@ class UnitSet:
             "strongest_cu": strongest_cu,
             "counts": {role: int((mask & roles.mask(role)).sum()) for role in roles.counts},
             "model": roles.scores.fingerprint,
+            "assigned": roles.about,
         }
         return cls(anatomy, mask, origin)
 
@@ -69,6 +70,7 @@ class UnitSet:
             "tokens": roles.tokens,
             "counts": {role: int((mask & roles.mask(role)).sum()) for role in roles.counts},
             "model": roles.scores.fingerprint,
+            "assigned": roles.about,
         }
         return cls(anatomy, mask, origin)
 

@@ -52,6 +52,7 @@ def test_a_training_is_a_job_whose_model_is_shown_and_chatted_with(visit):
     for view in ("Flow", "By layer", "Over the steps"):
         app.segmented_control(key="transfer_view").set_value(view).run()
         assert len(app.charts()) == 2
+    assert "--out 'models/trained 1'" in app.code[0].value
     app.press("Chat with it beside its ancestor")
     assert app.shows("trained 1")
 
@@ -63,6 +64,19 @@ def test_frozen_units_of_the_screen_are_those_of_the_settings(visit):
     frozen = open_finetuned(models_root() / "trained 1").manifest["frozen"]
     assert frozen["units"] == open_run("organism:planted").roles.counts["ESU"]
     assert frozen["roles"] == ["ESU"]
+
+
+def test_the_recipe_says_which_units_stay_or_learn_alone(visit):
+    app = visit("training")
+    app.segmented_control(key="units_learn").set_value("some stay frozen").run()
+    app.number_input(key="set_cu").set_value(6).run()
+    command, python = (code.value for code in app.code)
+    assert "--run organism:planted --freeze ESU --freeze-strongest-cu 0.06" in command
+    assert "strongest_cu=0.06" in python
+    app.segmented_control(key="units_learn").set_value("some learn alone").run()
+    command, python = (code.value for code in app.code)
+    assert "--train ESU" in command and "cu" not in command
+    assert "train_only=UnitSet.of(roles, ['ESU']" in python
 
 
 def test_a_set_of_no_units_is_said_in_one_sentence(visit):
@@ -88,7 +102,7 @@ def test_a_training_that_was_stopped_goes_on(visit):
     many = PromptSet("many", SHORT.prompts.prompts * 200)
     request = TrainingRequest(
         "organism:planted", "long", many, TrainingOptions(batch_size=4), UnitSet.of(roles, ["ESU"]),
-        None, None, False,
+        None, None, "", False,
     )  # fmt: skip
     start_training(request)
     job = jobs().current

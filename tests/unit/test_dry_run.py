@@ -279,7 +279,7 @@ def test_time_goes_up_with_the_blocks_and_what_is_there_once_counts_once(monkeyp
 
 
 def test_there_is_no_time_where_not_even_a_few_blocks_fit(monkeypatch):
-    monkeypatch.setattr("ssah_core.dry_run.trial.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("ssah_core.dry_run.trial.bytes_free", lambda device: 1000)
     assert build_trial(outline()) is None
 
 
