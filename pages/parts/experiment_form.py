@@ -21,7 +21,7 @@ from ssah_core.reproduce import commands_of, python_of
 from ssah_core.run_list import run_folder
 from ssah_core.storage import check_free
 from ssah_core.training import lessons, presets
-from ssah_core.training.experiment import Design
+from ssah_core.training.design import Design
 from ssah_core.training.experiment_folder import about_experiment, keep_experiment
 
 _RUNNING = "Experiment"

@@ -168,13 +168,14 @@ def _gb(amount: float) -> float:
 def show_dry_run(result: Mapping[str, Any]) -> None:
     """Print what a dry run found."""
     model, units, memory = result["model"], result["units"], result["memory_gb"]
+    sets = [f"{n:,} {name.replace('_', '-')}" for name, n in result["prompts"].items() if n]
     print(
         f"Nothing is wrong with this {result['dry_run']}, and nothing was done.\n"
         f"Model: {model['name']}, {model['family']}, {model['parameters']:,} weights, "
         f"{model['layers']} layers, {model['dtype']} on {model['device']}.\n"
         f"Units: {units['all']:,} ({units['mlp']:,} MLP channels, {units['attn']:,} attention heads).\n"
         f"Weights: {', '.join(f'{gb:g} GB in {name}' for name, gb in result['weights_gb'].items())}.\n"
-        f"Prompts: {', '.join(f'{n:,} {name}' for name, n in result['prompts'].items() if n)}.\n"
+        f"Prompts: {', '.join(sets)}.\n"
         f"Work: {_work(result)}.\n"
         f"Memory: {memory['peak']:g} GB at the peak "
         f"({', '.join(f'{name} {gb:g}' for name, gb in memory['needed'].items())}); "

@@ -16,7 +16,7 @@ from ssah_core.prompts.reading import load_prompts
 from ssah_core.runs import Run, open_run
 from ssah_core.storage import check_free
 from ssah_core.training import lessons, presets
-from ssah_core.training.experiment import Design
+from ssah_core.training.design import Design
 from ssah_core.training.experiment_folder import keep_experiment
 from ssah_core.training.experiment_report import in_words, markdown
 from ssah_core.training.lessons import Lesson

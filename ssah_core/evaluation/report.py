@@ -151,18 +151,18 @@ def report_of(manifest: Json, rows: Sequence[Json]) -> str:
         "The interval of every random control holds the untouched model's figure: no effect was seen."
     ]
     plan = manifest["plan"]
+    others = [row for row in rows if row not in table]
     parts = [
         f"# Ablation study of {manifest['model']['name']}",
         f"Units by role: {counts} (scored on {roles['tokens']} tokens; kinds: {roles['kinds']}). "
         f"Prompts: {asked['harmful']:,} harmful, {asked['harmless']:,} harmless, "
         f"{asked['look_alikes']:,} look-alikes, none of them among the prompts that the units were "
-        f"found on. Greedy replies of at most {plan['reply_tokens']} tokens; each random control is "
-        f"the mean over {plan['controls']} seeds. Model fingerprint {manifest['model']['fingerprint']}; "
+        f"found on. Greedy replies of at most {plan['reply_tokens']} tokens{_controls(plan)}. Model fingerprint {manifest['model']['fingerprint']}; "
         f"{manifest['device']}, {manifest['dtype']}, {manifest['created']}.",
         in_words(table),
         "Percent of prompts, with 95% intervals:",
         markdown(table),
-        *([] if len(table) == len(rows) else ["## Other shares", markdown(rows)]),
+        *(["## Other shares", markdown(others)] if others else []),
         "## What the controls say",
         "\n".join(f"- {note}" for note in notes),
         "## How to read it",
@@ -175,3 +175,9 @@ def report_of(manifest: Json, rows: Sequence[Json]) -> str:
         + (f" System prompt: \u201c{plan['system']}\u201d" if plan["system"] else ""),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _controls(plan: Json) -> str:
+    if plan["controls"] < 2:
+        return "; each random control is one draw" if plan["controls"] else ""
+    return f"; each random control is the mean over {plan['controls']} seeds"

@@ -27,7 +27,8 @@ from ssah_core.models.loading import Model
 from ssah_core.progress import CancelCheck, Report
 from ssah_core.scoring.checkpoint import checkpointed
 from ssah_core.storage import check_free, sha256, write_folder
-from ssah_core.training.experiment import Design, Open, Row, run_experiment
+from ssah_core.training.design import Design
+from ssah_core.training.experiment import Open, Row, run_experiment
 from ssah_core.training.experiment_report import report_of
 
 FORMAT = 1

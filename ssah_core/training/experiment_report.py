@@ -89,7 +89,7 @@ def report_of(manifest: Json, rows: Sequence[Json]) -> str:
     parts = [
         f"# Experiment: {design['kind']}, on {manifest['model']['name']}",
         f"Every row is a training of {length} of {options['batch_size']} examples, over "
-        f"{design['seeds']} seeds. {lessons}",
+        f"{design['seeds']} seed{'s' * (design['seeds'] != 1)}. {lessons}",
         f"Asked afterwards: {asked['harmful']:,} harmful, {asked['harmless']:,} harmless, "
         f"{asked['look_alikes']:,} look-alikes. Model fingerprint {manifest['model']['fingerprint']}; "
         f"{manifest['device']}, {manifest['dtype']}, {manifest['created']}.",

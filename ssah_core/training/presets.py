@@ -10,7 +10,7 @@ import numpy as np
 from ssah_core.models.loading import Model
 from ssah_core.models.slices import unit_slices
 from ssah_core.roles import Roles
-from ssah_core.training.experiment import Condition, Design
+from ssah_core.training.design import Condition, Design
 from ssah_core.training.lessons import Lesson
 from ssah_core.training.options import Lora, TrainingOptions
 from ssah_core.training.unit_sets import UnitSet

@@ -14,7 +14,8 @@ from ssah_core.experiment_figures import condition_dots, curves_of
 from ssah_core.models.slices import unit_slices
 from ssah_core.organism.world import split
 from ssah_core.training import experiment, lessons, presets
-from ssah_core.training.experiment import Condition, Design, run_experiment
+from ssah_core.training.design import Condition, Design
+from ssah_core.training.experiment import run_experiment
 from ssah_core.training.experiment_folder import keep_experiment, open_experiment
 from ssah_core.training.experiment_report import in_words, markdown
 from ssah_core.training.lessons import Lesson
