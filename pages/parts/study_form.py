@@ -11,6 +11,7 @@ import streamlit as st
 from pages.parts.choice import FILLS_IN_WORDS
 from pages.parts.errors import show_error
 from pages.parts.jobs import Job, jobs
+from pages.parts.judge_picker import pick_judge
 from pages.parts.models import slot
 from pages.parts.places import STUDIES, address_of, free_name
 from pages.parts.prompt_picker import pick_questions
@@ -20,6 +21,7 @@ from pages.parts.share_result import with_search
 from pages.parts.study_estimate import say_study_estimate
 from ssah_core.ablation import FILLS
 from ssah_core.errors import ModelError, SsahError
+from ssah_core.evaluation.model_judges import ModelJudge, judge_from
 from ssah_core.evaluation.plan import Plan
 from ssah_core.evaluation.questions import (
     Questions,
@@ -27,6 +29,7 @@ from ssah_core.evaluation.questions import (
     organism_questions,
 )
 from ssah_core.evaluation.study_folder import run_study
+from ssah_core.models.placement import check_room
 from ssah_core.reproduce import commands_of, python_of
 from ssah_core.run_list import run_folder
 from ssah_core.runs import Run
@@ -45,6 +48,7 @@ class StudyRequest:
     run: Run
     questions: Questions
     plan: Plan
+    judge: str | None = None  # of compliance, as `judge_from` names it; where answers are not known
 
     @property
     def folder(self) -> Path:
@@ -58,8 +62,13 @@ def draw_form(screen: Screen) -> None:
         st.info("This model has no scored run yet, so there are no roles to study. Score it first.")
         return
     now = active(screen)
-    questions = _questions(screen)
-    name, plan = _name_and_plan()
+    try:
+        questions = _questions(screen)
+        name, plan = _name_and_plan()
+        judge = None if screen.model.built_in else pick_judge("study")
+    except SsahError as error:
+        show_error(error)
+        return
     st.caption(
         "The roles are those of the settings that are active now: "
         + ", ".join(f"{role} {count:,}" for role, count in now.roles.counts.items())
@@ -68,10 +77,8 @@ def draw_form(screen: Screen) -> None:
     if questions is None:
         st.caption("Choose both sets of prompts to go on.")
         return
-    if plan is None:
-        return
     run = with_search(screen.run, now.roles)
-    request = StudyRequest(screen.model.name, name, run, questions, plan)
+    request = StudyRequest(screen.model.name, name, run, questions, plan, judge)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         wants_estimate = st.button("How long will it take?", icon=":material/timer:")
         started = st.button("Start the study", type="primary", icon=":material/play_arrow:")
@@ -82,8 +89,8 @@ def draw_form(screen: Screen) -> None:
         _start_checked(request)
 
 
-def _name_and_plan() -> tuple[str, Plan | None]:
-    """Draw the study's name and options; no plan, and what to do, where they cannot be."""
+def _name_and_plan() -> tuple[str, Plan]:
+    """Draw the study's name and options; raises OptionError where they cannot be."""
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         name = st.text_input(
             "Name", value=free_name(STUDIES, "study"), key="study_name", max_chars=80, width=240
@@ -120,12 +127,8 @@ def _name_and_plan() -> tuple[str, Plan | None]:
             height=80,
             help="With one, every prompt is asked with it and without. That takes twice as long.",
         )
-    try:
-        shares = tuple(percent / 100 for percent in sorted(percents))
-        return name.strip(), Plan(int(controls), tuple(fills), shares, system.strip() or None)
-    except SsahError as error:
-        show_error(error)
-        return name.strip(), None
+    shares = tuple(percent / 100 for percent in sorted(percents))
+    return name.strip(), Plan(int(controls), tuple(fills), shares, system.strip() or None)
 
 
 def _start_checked(request: StudyRequest) -> None:
@@ -147,12 +150,14 @@ def start_study(request: StudyRequest) -> None:
         with models.lease() as model:
             if model.name != request.model:
                 raise ModelError(f"{request.model} is not open any more; open it and start again.")
+            judge = _judge(request)
             run_study(
                 request.folder,
                 model,
                 request.run,
                 request.questions,
                 request.plan,
+                compliance=judge,
                 report=job.report,
                 cancelled=job.stopping,
             )
@@ -160,6 +165,15 @@ def start_study(request: StudyRequest) -> None:
 
     about = f"{_STUDYING} {address_of(request.model)}"
     jobs().start(request.name, about, work, lambda: start_study(request))
+
+
+def _judge(request: StudyRequest) -> ModelJudge | None:
+    """The judge, its files found; raises ModelError where there is none, or no room for it beside the model."""
+    if request.judge is None:
+        return None
+    judge = judge_from(request.judge)
+    check_room(judge.source)
+    return judge
 
 
 def open_when_done(job: Job) -> None:
@@ -190,5 +204,6 @@ def _recipe(screen: Screen, request: StudyRequest) -> tuple[str, str]:
             "look_alikes": len(questions.look_alikes),
         },
         "plan": json.loads(json.dumps(asdict(request.plan))),
+        "compliance": {"judge": request.judge},
     }
     return commands_of(about, request.name), python_of(about, request.name)

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ssah_core.errors import ModelError, OptionError
-from ssah_core.evaluation.compliance import ComplianceJudge
 from ssah_core.models.loading import Model, open_source
 from ssah_core.models.sources import Source, locate
 from ssah_core.progress import CancelCheck, Report
@@ -66,7 +65,7 @@ _HARMBENCH_PROMPT = (
 
 
 @dataclass(frozen=True)
-class _ModelJudge(ABC):
+class ModelJudge(ABC):
     """A model that answers with one of two words; `source` says where it lies."""
 
     source: Source
@@ -136,7 +135,7 @@ class _ModelJudge(ABC):
         """The question to the judge about one reply."""
 
 
-class GuardModel(_ModelJudge):
+class GuardModel(ModelJudge):
     """A guard model such as Llama Guard: "unsafe" of the reply means that a harmful request was fulfilled."""
 
     kind, yes, no = "guard", "unsafe", "safe"
@@ -156,7 +155,7 @@ class GuardModel(_ModelJudge):
         return render_text(model, _in_own_template(model, prompt, reply), begun=True)
 
 
-class HarmBenchClassifier(_ModelJudge):
+class HarmBenchClassifier(ModelJudge):
     """A classifier of HarmBench's kind: "yes" means that the reply is an instance of the behaviour."""
 
     kind, yes, no = "harmbench", "yes", "no"
@@ -174,14 +173,12 @@ class HarmBenchClassifier(_ModelJudge):
         return render_text(model, _HARMBENCH_PROMPT.format(prompt=prompt, reply=reply), begun=False)
 
 
-JUDGE_KINDS: dict[str, type[_ModelJudge]] = {
+JUDGE_KINDS: dict[str, type[ModelJudge]] = {
     kind.kind: kind for kind in (GuardModel, HarmBenchClassifier)
 }
 
 
-def judge_from(
-    name: str, *, device: str | None = None, dtype: str | None = None
-) -> ComplianceJudge:
+def judge_from(name: str, *, device: str | None = None, dtype: str | None = None) -> ModelJudge:
     """The judge that `guard:MODEL` or `harmbench:MODEL` names; MODEL is a folder or a hub name.
 
     Its files are found, and downloaded, now, so that a wrong name is said before hours of work; they are
