@@ -3,8 +3,9 @@
 import streamlit as st
 
 from pages.parts.job_view import draw_job
+from pages.parts.kept_pick import pick_finished
 from pages.parts.probe_form import draw_form, open_when_done
-from pages.parts.probe_result import draw_result, pick_probe
+from pages.parts.probe_result import draw_result
 from pages.parts.screen import Screen, show_screen
 
 
@@ -12,10 +13,9 @@ def draw(screen: Screen) -> None:
     """Draw the job if there is one, else the form; below, the probe that was chosen."""
     if not draw_job(open_when_done):
         draw_form(screen)
-    name = pick_probe()
-    if name is None:
-        st.caption("No probe has been made yet.")
-    else:
+    st.divider()
+    name = pick_finished("probe")
+    if name is not None:
         draw_result(name)
 
 

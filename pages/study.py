@@ -1,13 +1,12 @@
 """The Study screen: what removing each role does, beside as many random units."""
 
-import streamlit as st
-
 from pages.parts.job_view import draw_job
 from pages.parts.jobs import Job
+from pages.parts.kept_pick import pick_finished
 from pages.parts.screen import Screen, show_screen
 from pages.parts.share_form import FINDING, draw_shares, say_found
 from pages.parts.study_form import draw_form, open_when_done
-from pages.parts.study_result import draw_result, pick_study
+from pages.parts.study_result import draw_result
 
 
 def draw(screen: Screen) -> None:
@@ -15,10 +14,8 @@ def draw(screen: Screen) -> None:
     if not draw_job(_draw_done):
         draw_form(screen)
     draw_shares(screen)
-    name = pick_study()
-    if name is None:
-        st.caption("No study has been made yet.")
-    else:
+    name = pick_finished("study")
+    if name is not None:
         draw_result(name)
 
 

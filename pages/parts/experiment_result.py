@@ -9,11 +9,10 @@ import streamlit as st
 
 from pages.parts.errors import plain, show_error
 from pages.parts.exports import offer_downloads, picture_config
-from pages.parts.kept_changes import offer_changes
+from pages.parts.kept_pick import pick_finished
 from pages.parts.places import STUDIES, changed_at
 from ssah_core.errors import SsahError
 from ssah_core.experiment_figures import condition_dots, curves_of
-from ssah_core.keeping import list_kept
 from ssah_core.run_list import run_folder
 from ssah_core.tables import csv_of
 from ssah_core.training.experiment_folder import KeptExperiment, open_experiment
@@ -37,16 +36,10 @@ _PAPER = [
 
 def draw_experiments() -> None:
     """Draw the choice of a finished experiment, and what it came to."""
-    names = [item.name for item in list_kept(STUDIES, "experiment") if item.finished]
-    if not names:
-        st.caption("No experiment has been made yet.")
-        return
     st.divider()
-    if st.session_state.get("experiment") not in names:
-        st.session_state["experiment"] = names[0]
-    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        name: str = st.selectbox("Finished experiments", names, key="experiment", width=280)
-        offer_changes("experiment", name)
+    name = pick_finished("experiment")
+    if name is None:
+        return
     try:
         _draw(name, load_experiment(name))
     except SsahError as error:

@@ -9,11 +9,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from pages.parts.errors import plain
 from pages.parts.exports import picture_config
 from pages.parts.places import STUDIES, changed_at
 from ssah_core.evaluation.metrics import Measured
-from ssah_core.keeping import list_kept
 from ssah_core.probe_figures import (
     GROUP_NAMES,
     distance_by_block,
@@ -41,23 +39,6 @@ _PAPER = [
         ("unaligned", "complying", 0.70, 0.30),
     )
 ]
-
-
-def pick_probe() -> str | None:
-    """Draw the choice of a finished probe; the newest first. None where there is none."""
-    names = [item.name for item in list_kept(STUDIES, "probe") if item.finished]
-    if not names:
-        return None
-    chosen = st.session_state.get("probe")
-    if chosen not in names:
-        if chosen is not None:
-            st.info(
-                f"The probe {plain(chosen)} is not there any more: somebody renamed or deleted it. "
-                f"Shown now is {plain(names[0])}."
-            )
-        st.session_state["probe"] = names[0]
-    picked: str = st.selectbox("Finished probes", names, key="probe", width=280)
-    return picked
 
 
 def load_probe(name: str) -> KeptProbe:

@@ -11,8 +11,6 @@ import streamlit as st
 
 from pages.parts.errors import plain
 from pages.parts.exports import offer_downloads, picture_config
-from pages.parts.jobs import jobs
-from pages.parts.kept_changes import draw_stopped, offer_changes, take_said
 from pages.parts.places import STUDIES, changed_at
 from ssah_core.evaluation.judges import RefusalPhrases
 from ssah_core.evaluation.report import (
@@ -24,7 +22,6 @@ from ssah_core.evaluation.report import (
     shown,
 )
 from ssah_core.evaluation.study_folder import KeptStudy, open_study
-from ssah_core.keeping import list_kept
 from ssah_core.run_list import run_folder
 from ssah_core.study_figures import share_curves
 from ssah_core.tables import csv_of
@@ -54,34 +51,6 @@ _PAPER = [
         ("Mistral-7B-Instruct-v0.2", "RU 13.4%", 8.15, 64.1, 14, 12),
     )
 ]
-
-
-def pick_study() -> str | None:
-    """Draw the choice of a finished study, the newest first, with ways to rename and to delete it, and
-    what was stopped. None where no study is finished.
-    """
-    items = list_kept(STUDIES, "study")
-    said = take_said()
-    if said:
-        st.success(plain(said))
-    job = jobs().current
-    at_work = None if job is None else job.name
-    draw_stopped([item for item in items if not item.finished and item.name != at_work])
-    names = [item.name for item in items if item.finished]
-    if not names:
-        return None
-    chosen = st.session_state.get("study")
-    if chosen not in names:
-        if chosen is not None:
-            st.info(
-                f"The study {plain(chosen)} is not there any more: somebody renamed or deleted it. "
-                f"Shown now is {plain(names[0])}."
-            )
-        st.session_state["study"] = names[0]
-    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        picked: str = st.selectbox("Finished studies", names, key="study", width=280)
-        offer_changes("study", picked)
-    return picked
 
 
 def draw_result(name: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.parts import places, study_form, study_result
+from pages.parts import kept_changes, places, study_form, study_result
 from pages.parts.jobs import jobs
 from pages.parts.models import slot
 from ssah_core.evaluation.questions import Question, Questions
@@ -23,7 +23,7 @@ FEW = Questions(
 def studies(tmp_path, monkeypatch):
     """A folder for studies of this test's own, few questions, and no job of another test."""
     slot().open("organism:planted")
-    for module in (places, study_form, study_result):
+    for module in (places, study_form, study_result, kept_changes):
         monkeypatch.setattr(module, "STUDIES", tmp_path)
     monkeypatch.setattr(study_form, "organism_questions", lambda: FEW)
     monkeypatch.setattr(study_form, "check_no_leak", lambda questions, run: None)
