@@ -169,7 +169,7 @@ def checkpointed(
         if folder is None or not has_checkpoint(folder):
             raise
         raise Cancelled(
-            f"Stopped; the work so far was kept in '{folder}', and the same scoring goes on from there."
+            f"Stopped; the work so far was kept in '{folder}', and the same work goes on from there."
         ) from error
     except BaseException:
         with suppress(SsahError):  # the first error is the one to tell

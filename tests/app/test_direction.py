@@ -8,7 +8,7 @@ import pytest
 from pages.parts import probe_form, probe_result
 from pages.parts.jobs import jobs
 from pages.parts.models import slot
-from ssah_core.errors import ModelError
+from ssah_core.errors import Cancelled, ModelError
 from ssah_core.evaluation.questions import Question, Questions
 from ssah_core.probes.probe_folder import open_probe, run_probe
 from ssah_core.probes.series import Series
@@ -165,6 +165,24 @@ def test_probes_stand_on_the_runs_screen_and_open_from_there(visit, kept, studie
     assert app.session_state["probe"] == "mine"
     app.go_to("runs").segmented_control(key="kept_kind").set_value("Studies").run()
     assert app.shows("No study is kept yet. Make one on the Study screen.")
+
+
+def test_a_probe_is_renamed_beside_its_name_and_stopped_work_is_offered(visit, kept, studies):
+    reached = []
+    with pytest.raises(Cancelled):
+        run_probe(
+            studies / "half",
+            [Series("organism:base"), Series("organism:planted")],
+            FEW,
+            report=lambda progress: reached.append(progress.stage),
+            cancelled=lambda: "probing organism:base" in reached,
+        )
+    app = visit("direction")
+    assert app.shows("Stopped before the end.")
+    app.text_input(key="new name of probe mine").set_value("first").run()
+    app.press("Rename it")
+    assert app.success[0].value == "'mine' is called 'first' now."
+    assert app.session_state["probe"] == "first"
 
 
 def test_a_probe_that_somebody_deleted_is_one_sentence(visit, kept, studies):
