@@ -190,22 +190,26 @@ def learning_curves(
 
     `runs` has the curves of each labelled training (`Finetuned.curve`), one for every seed: a line is
     their mean and its band goes from the lowest to the highest. A point of the loss is the mean of the last
-    `smooth` steps. A validation loss is drawn thin and dashed. Figures that no run has are left out.
+    `smooth` steps. A validation loss is drawn thin and dashed. Figures that no run has are left out. Colours
+    tell trainings apart; where there is one alone, they tell its figures apart, and its label is left out.
     """
+    alone = len(runs) == 1
     known = {name for curves in runs.values() for curve in curves for name in curve.columns}
     shown = [name for name in figures if name in known]
     panels = make_subplots(rows=2 if shown else 1, cols=1, shared_xaxes=True, vertical_spacing=0.08)
     for place, (label, curves) in enumerate(runs.items()):
         colour = RUN_COLOURS[place % len(RUN_COLOURS)]
         losses = [_losses(curve, smooth) for curve in curves]
-        _draw(panels, losses, label, colour, "solid", 1)
+        _draw(panels, losses, "loss" if alone else label, colour, "solid", 1)
         if any("validation_loss" in curve for curve in curves):
             checked = [_measured(curve, "validation_loss") for curve in curves]
-            _draw(panels, checked, f"{label}, validation loss", colour, "dash", 1)
+            said = "validation loss" if alone else f"{label}, validation loss"
+            _draw(panels, checked, said, colour, "dash", 1)
         for number, name in enumerate(shown):
             found = [100 * _measured(curve, name) for curve in curves if name in curve]
-            said = f"{label}, {metric_name(name)}"
-            _draw(panels, found, said, colour, _DASHES[number % len(_DASHES)], 2, number)
+            said = metric_name(name) if alone else f"{label}, {metric_name(name)}"
+            own = RUN_COLOURS[(number + 1) % len(RUN_COLOURS)] if alone else colour
+            _draw(panels, found, said, own, _DASHES[number % len(_DASHES)], 2, number)
     panels.update_yaxes(title="loss", rangemode="tozero", row=1, col=1)
     if shown:
         panels.update_yaxes(title="%", range=[-3, 103], row=2, col=1)

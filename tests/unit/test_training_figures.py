@@ -143,5 +143,13 @@ def test_a_loss_can_be_smoothed_over_the_last_steps():
 def test_figures_that_nobody_measured_leave_the_loss_alone():
     plain = curve([1.0], 1.0).drop(columns="refused")
     figure = learning_curves({"a": [plain]})
-    assert [trace.name for trace in figure.data] == ["a"]
+    assert [trace.name for trace in figure.data] == ["loss"]
     assert "yaxis2" not in figure.layout
+
+
+def test_the_figures_of_one_training_differ_in_colour():
+    both = curve([1.0, 1.0], 1.0).assign(harmless_correct=0.5)
+    figure = learning_curves({"a": [both]})
+    names = [trace.name for trace in figure.data]
+    assert names == ["loss", "refused", "harmless answered exactly"]
+    assert len({trace.line.color for trace in figure.data}) == 3
