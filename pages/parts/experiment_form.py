@@ -31,9 +31,9 @@ _PRESETS = {
 }
 _ABOUT = {
     presets.ATTACK: "Does fine-tuning on harmless prompts erode refusals, and do frozen units keep them? "
-    "Best asked of `aligned`.",
+    "Best asked of *aligned*.",
     presets.BUDGET: "Are the least useful units enough to align a model that refuses nothing? Best asked "
-    "of `base`.",
+    "of *base*.",
 }
 
 
