@@ -11,7 +11,7 @@ from pages.parts.screen import Screen, show_screen
 
 def draw(screen: Screen) -> None:
     """Draw the job if there is one, else the form; below, the probe that was chosen."""
-    if not draw_job(open_when_done):
+    if not draw_job(open_when_done, "direction"):
         draw_form(screen)
     st.divider()
     name = pick_finished("probe")

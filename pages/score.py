@@ -8,7 +8,7 @@ from pages.parts.screen import Screen, show_screen
 
 def draw(screen: Screen) -> None:
     """Draw the job if there is one, else the form that starts one."""
-    if not draw_job(open_when_done):
+    if not draw_job(open_when_done, "score"):
         draw_form(screen)
 
 

@@ -11,7 +11,7 @@ from pages.parts.study_result import draw_result
 
 def draw(screen: Screen) -> None:
     """Draw the job if there is one, else the form; below, the study that was chosen."""
-    if not draw_job(_draw_done):
+    if not draw_job(_draw_done, "study"):
         draw_form(screen)
     draw_shares(screen)
     name = pick_finished("study")

@@ -16,7 +16,7 @@ def draw(screen: Screen) -> None:
         "Show", (_ONE, _EXPERIMENTS), default=_ONE, required=True, key="training_shows"
     )
     one = shown == _ONE
-    if not draw_job(_draw_done):
+    if not draw_job(_draw_done, "training"):
         (training_form if one else experiment_form).draw_form(screen)
     if one:
         training_result.draw_trained()

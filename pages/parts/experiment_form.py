@@ -121,12 +121,19 @@ def start_experiment(request: ExperimentRequest) -> None:
         return request.name
 
     about = f"{_RUNNING} on {address_of(request.model)}"
-    jobs().start(request.name, about, work, lambda: start_experiment(request))
+    jobs().start(
+        request.name,
+        about,
+        work,
+        lambda: start_experiment(request),
+        screen="training",
+        chooses=("experiment", request.name),
+    )
 
 
 def open_when_done(job: Job) -> None:
-    """Draw the end of a job as the Training screen shows it."""
-    st.success("Done. The result stands below." if job.about.startswith(_RUNNING) else "Done.")
+    """Draw the end of an experiment."""
+    st.success("Done. The result stands below, under Experiments.")
     st.button("Back to the form", on_click=jobs().forget)
 
 

@@ -8,14 +8,27 @@ import streamlit as st
 
 from pages.parts.errors import plain, show_error
 from pages.parts.jobs import Job, jobs
+from pages.parts.places import page_file
 from ssah_core.errors import SsahError
 
+_SHOWN = "the job whose result was chosen"
 
-def draw_job(draw_done: Callable[[Job], None]) -> bool:
-    """Draw the job, running or over; False where there is none. `draw_done` draws what it came to."""
+
+def draw_job(draw_done: Callable[[Job], None], screen: str) -> bool:
+    """Draw the job, running or over, on one of the screens; `draw_done` draws what it came to.
+
+    False where there is none to wait for or to look at here: one of another screen that is over is a line.
+    """
     job = jobs().current
     if job is None:
         return False
+    if not job.running and job.screen not in ("", screen):
+        _draw_elsewhere(job)
+        return False
+    if job.result is not None and job.chooses and st.session_state.get(_SHOWN) != job.started:
+        st.session_state[_SHOWN] = job.started  # once: then the choice is the user's
+        key, value = job.chooses
+        st.session_state[key] = value
     with st.container(border=True, key="job"):
         st.markdown(f"**{plain(job.about)}**: **{plain(job.name)}**")
         if job.running:
@@ -25,6 +38,13 @@ def draw_job(draw_done: Callable[[Job], None]) -> bool:
         else:
             _draw_stopped(job)
     return True
+
+
+def _draw_elsewhere(job: Job) -> None:
+    over = "has failed" if job.error else "is done" if job.result is not None else "was stopped"
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        st.caption(f"{plain(job.about)}: {plain(job.name)} {over}.")
+        st.page_link(page_file(job.screen), label=f"See it on {job.screen.capitalize()}")
 
 
 @st.fragment(run_every=0.5)

@@ -22,13 +22,16 @@ from ssah_core.progress import Progress
 class Job:
     """One piece of long work, running or over.
 
-    `again` starts it once more; it goes on where it was. `progress` is the last report, `result` what it came to, `error` what a user can mend; a job that
-    was stopped has neither of the last two.
+    `again` starts it once more; it goes on where it was. `screen` is the page that shows what it comes to,
+    and `chooses` the session's key and value that choose it there. `progress` is the last report, `result`
+    what it came to, `error` what a user can mend; a job that was stopped has neither of the last two.
     """
 
     name: str
     about: str
     again: Callable[[], None]
+    screen: str = ""
+    chooses: tuple[str, str] | None = None
     progress: Progress | None = None
     result: Any = None
     error: SsahError | None = None
@@ -62,7 +65,14 @@ class Jobs:
         self.current: Job | None = None
 
     def start(
-        self, name: str, about: str, work: Callable[[Job], Any], again: Callable[[], None]
+        self,
+        name: str,
+        about: str,
+        work: Callable[[Job], Any],
+        again: Callable[[], None],
+        *,
+        screen: str = "",
+        chooses: tuple[str, str] | None = None,
     ) -> None:
         """Start a job in a thread; raises SsahError while another one runs."""
         with self._lock:
@@ -70,7 +80,7 @@ class Jobs:
                 raise SsahError(
                     f"'{self.current.name}' is still running; wait for it, or stop it first."
                 )
-            job = self.current = Job(name, about, again)
+            job = self.current = Job(name, about, again, screen, chooses)
         threading.Thread(target=_run, args=(job, work), daemon=True).start()
 
     def forget(self) -> None:

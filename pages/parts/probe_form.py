@@ -97,12 +97,19 @@ def start_probe(request: ProbeRequest) -> None:
         )
         return request.name
 
-    jobs().start(request.name, _PROBING, work, lambda: start_probe(request))
+    jobs().start(
+        request.name,
+        _PROBING,
+        work,
+        lambda: start_probe(request),
+        screen="direction",
+        chooses=("probe", request.name),
+    )
 
 
 def open_when_done(job: Job) -> None:
-    """Draw the end of a job as the Direction screen shows it."""
-    st.success("Done. The result stands below." if job.about == _PROBING else "Done.")
+    """Draw the end of a probe."""
+    st.success("Done. The result stands below.")
     st.button("New probe", on_click=jobs().forget)
 
 

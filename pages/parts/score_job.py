@@ -45,15 +45,11 @@ def start_scoring(request: ScoreRequest) -> None:
         return request.name
 
     about = f"{SCORING} {address_of(request.model)} into the run"
-    jobs().start(request.name, about, work, lambda: start_scoring(request))
+    jobs().start(request.name, about, work, lambda: start_scoring(request), screen="score")
 
 
 def open_when_done(job: Job) -> None:
     """Draw the end of a job as the Score screen shows it."""
-    if not job.about.startswith(SCORING):
-        st.success("Done.")
-        st.button("Back to the form", on_click=jobs().forget)
-        return
     st.success("Done. The run is kept; its roles are read with the usual shares.")
     opened = st.button(
         "Open in Layers",

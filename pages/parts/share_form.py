@@ -137,7 +137,7 @@ def start_search(request: ShareRequest) -> None:
         keep_search(request.run, found)
         return request.run_name
 
-    jobs().start(request.run_name, FINDING, work, lambda: start_search(request))
+    jobs().start(request.run_name, FINDING, work, lambda: start_search(request), screen="study")
 
 
 def say_found(job: Job) -> None:

@@ -97,7 +97,7 @@ def _draw_start(screen: Screen, roles: Roles) -> None:
     )
     job = jobs().current
     if job is not None and (job.running or job.about == _MEASURING):
-        draw_job(lambda job: None)
+        draw_job(lambda job: None, "layers")
         return
     if st.button("Measure", icon=":material/play_arrow:", key="measure stability"):
         try:
@@ -117,7 +117,9 @@ def _start(screen: Screen, roles: Roles) -> None:
             kept.measure(model, run, roles, job)
         return True
 
-    jobs().start(screen.run_name or "", _MEASURING, work, lambda: _start(screen, roles))
+    jobs().start(
+        screen.run_name or "", _MEASURING, work, lambda: _start(screen, roles), screen="layers"
+    )
 
 
 def _draw_found(found: Stability, settled: pd.DataFrame) -> None:

@@ -164,7 +164,14 @@ def start_study(request: StudyRequest) -> None:
         return request.name
 
     about = f"{_STUDYING} {address_of(request.model)}"
-    jobs().start(request.name, about, work, lambda: start_study(request))
+    jobs().start(
+        request.name,
+        about,
+        work,
+        lambda: start_study(request),
+        screen="study",
+        chooses=("study", request.name),
+    )
 
 
 def _judge(request: StudyRequest) -> ModelJudge | None:
@@ -177,8 +184,8 @@ def _judge(request: StudyRequest) -> ModelJudge | None:
 
 
 def open_when_done(job: Job) -> None:
-    """Draw the end of a job as the Study screen shows it."""
-    st.success("Done. The result stands below." if job.about.startswith(_STUDYING) else "Done.")
+    """Draw the end of a study."""
+    st.success("Done. The result stands below.")
     st.button("New study", on_click=jobs().forget)
 
 

@@ -136,7 +136,14 @@ def start_training(request: TrainingRequest) -> None:
         return request.name
 
     about = f"{TRAINING} {address_of(request.model)} into the model"
-    jobs().start(request.name, about, work, lambda: start_training(request))
+    jobs().start(
+        request.name,
+        about,
+        work,
+        lambda: start_training(request),
+        screen="training",
+        chooses=("trained", f"{FOLDER_PREFIX}{request.name}"),
+    )
 
 
 def open_when_done(job: Job) -> None:
