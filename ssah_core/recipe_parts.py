@@ -13,6 +13,7 @@ from ssah_core.runs import MANIFEST, run_place
 
 Json = Mapping[str, Any]
 
+QUESTION_SETS = ("harmful", "harmless", "look_alikes")
 _SHIPPED = ("assets", "organism", "runs")
 
 
@@ -83,6 +84,17 @@ def command_line(command: str, options: list[tuple[str, Any]]) -> str:
         if value is not None and value is not False
     ]
     return f"python -m ssah_core {command} " + " ".join(given)
+
+
+def most_asked(manifest: Json) -> int:
+    """A limit that gives every set of questions as many as it had, whether there was a limit or not."""
+    return max(int(manifest["questions"][kind]) for kind in QUESTION_SETS)
+
+
+def question_sources(manifest: Json) -> Json:
+    """The names of the prompt files that were asked, by set; none for the built-in questions."""
+    given = manifest["questions"].get("sources", {})
+    return {kind: given[kind] for kind in QUESTION_SETS if kind in given}
 
 
 def in_folder(root: str, name: str) -> str:

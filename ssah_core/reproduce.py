@@ -22,6 +22,8 @@ from ssah_core.recipe_parts import (
     kept_roles_lines,
     load_model_call,
     machine,
+    most_asked,
+    question_sources,
     roles_line,
     run_name,
 )
@@ -30,7 +32,6 @@ from ssah_core.reproduce_probe import probe_lines, probe_python
 from ssah_core.reproduce_training import training_lines, training_python
 from ssah_core.training.reading import KIND as FINETUNED
 
-_QUESTIONS = ("harmful", "harmless", "look_alikes")
 _UNKNOWN: Json = {"harmful": "FILE", "harmless": "FILE"}
 _SEARCH = "search"
 _Tell = Callable[[Json, str], list[str]]
@@ -113,14 +114,14 @@ def _run_python(manifest: Json, name: str) -> list[str]:
 def _study_lines(manifest: Json, name: str) -> list[str]:
     run, plan = run_name(manifest["run"]), _plan(manifest)
     lines = kept_roles_lines(run, manifest["roles"])
-    sources = _sources(manifest)
+    sources = question_sources(manifest)
     if not sources and not _is_organism(manifest):
         lines.append("# Its prompt files were not noted: put their names in place of FILE.")
         sources = _UNKNOWN
     given: list[tuple[str, Any]] = [("run", run)]
     given += [(kind.replace("_", "-"), source) for kind, source in sources.items()]
     given += [
-        ("limit", _most_asked(manifest) if sources else None),
+        ("limit", most_asked(manifest)),
         ("controls", plan["controls"]),
         ("fills", ",".join(plan["fills"])),
         ("shares", ",".join(str(share) for share in plan.get("shares", ())) or None),
@@ -134,8 +135,8 @@ def _study_lines(manifest: Json, name: str) -> list[str]:
 
 
 def _study_python(manifest: Json, name: str) -> list[str]:
-    run, plan, sources = run_name(manifest["run"]), _plan(manifest), _sources(manifest)
-    asks, questions = _asked(manifest, sources, "organism_questions", limit=_most_asked(manifest))
+    run, plan, sources = run_name(manifest["run"]), _plan(manifest), question_sources(manifest)
+    asks, questions = _asked(manifest, sources, "organism_questions", limit=most_asked(manifest))
     planned = ", ".join(
         f"{key}={tuple(value) if isinstance(value, list) else value!r}"
         for key, value in plan.items()
@@ -172,13 +173,16 @@ def _search_lines(manifest: Json, _: str) -> list[str]:
         *((key.replace("_", "-"), f"{100 * part:g}") for key, part in plan["criterion"].items()),
         *((key, plan[key]) for key in ("highest", "step", "tokens", "kinds")),
         ("max-new-tokens", plan["reply_tokens"]),
+        ("limit", manifest.get("most")),
     ]
     return [command_line("shares", given)]
 
 
 def _search_python(manifest: Json, _: str) -> list[str]:
     run = run_name(manifest["search of"])
-    asks, questions = _asked(manifest, manifest["sources"], "organism_validation")
+    asks, questions = _asked(
+        manifest, manifest["sources"], "organism_validation", limit=manifest.get("most")
+    )
     limits = ", ".join(f"{k}={v!r}" for k, v in manifest["plan"]["criterion"].items())
     plan = ", ".join(f"{k}={v!r}" for k, v in manifest["plan"].items() if k != "criterion")
     return [
@@ -194,12 +198,14 @@ def _search_python(manifest: Json, _: str) -> list[str]:
     ]
 
 
-def _asked(manifest: Json, sources: Json, of_organism: str, **options: Any) -> tuple[str, str]:
-    """The function that gives the questions, and its call."""
+def _asked(
+    manifest: Json, sources: Json, of_organism: str, *, limit: int | None
+) -> tuple[str, str]:
+    """The function that gives the questions, and its call; at most `limit` of each set."""
     if not sources and _is_organism(manifest):
-        return of_organism, f"{of_organism}()"
+        return of_organism, f"{of_organism}()" + (f".first({limit})" if limit else "")
     loaded = [
-        f"{kind}={call('load_prompts', source, **options)}"
+        f"{kind}={call('load_prompts', source, limit=limit)}"
         for kind, source in (sources or _UNKNOWN).items()
     ]
     return "file_questions", f"file_questions({', '.join(loaded)})"
@@ -218,16 +224,6 @@ def _model_judge(manifest: Json) -> str | None:
     """The model that judged compliance; None where nobody did, or known answers."""
     judge = str((manifest.get("compliance") or {}).get("judge", ""))
     return judge if judge.partition(":")[0] in JUDGE_KINDS else None
-
-
-def _sources(manifest: Json) -> Json:
-    given = manifest["questions"].get("sources", {})
-    return {kind: given[kind] for kind in _QUESTIONS if kind in given}
-
-
-def _most_asked(manifest: Json) -> int:
-    """A limit that gives every set as many prompts as it had, whether there was a limit or not."""
-    return max(int(manifest["questions"][kind]) for kind in _QUESTIONS)
 
 
 def _where_made(manifest: Json) -> Json:

@@ -12,12 +12,12 @@ from ssah_core.recipe_parts import (
     in_folder,
     kept_roles_lines,
     machine,
+    most_asked,
+    question_sources,
     run_name,
 )
 from ssah_core.training.lessons import BUILT_IN_LESSONS
 from ssah_core.training.presets import ATTACK
-
-_SETS = ("harmful", "harmless", "look_alikes")
 
 
 def experiment_lines(manifest: Json, name: str) -> list[str]:
@@ -32,12 +32,13 @@ def experiment_lines(manifest: Json, name: str) -> list[str]:
         ("prompts", own["name"] if own else None),
         ("lesson-test", "FILE" if own and design["lessons"][0]["test"] else None),
         ("lessons", ",".join(_words(manifest)) if not own and design["kind"] == ATTACK else None),
-        ("limit", own["limit"] if own else None),
-        *((kind.replace("_", "-"), source) for kind, source in _sources(manifest).items()),
+        ("limit", own["limit"] if own else most_asked(manifest)),
+        *((kind.replace("_", "-"), source) for kind, source in question_sources(manifest).items()),
         ("rates", ",".join(f"{rate:g}" for rate in _rates(manifest))),
         ("seeds", design["seeds"]),
         ("steps", options["steps"]),
         ("batch", options["batch_size"]),
+        ("skip-too-long", options.get("skip_too_long")),
         *machine(manifest["model"]),
         ("out", in_folder("studies", name)),
     ]
@@ -48,8 +49,11 @@ def experiment_lines(manifest: Json, name: str) -> list[str]:
 
 def experiment_python(manifest: Json, name: str) -> list[str]:
     """The Python that makes an experiment again."""
-    design, sources, run = manifest["design"], _sources(manifest), run_name(manifest["run"])
-    loaded = ", ".join(f"{kind}={call('load_prompts', source)}" for kind, source in sources.items())
+    design, sources, run = manifest["design"], question_sources(manifest), run_name(manifest["run"])
+    limit = most_asked(manifest)
+    loaded = ", ".join(
+        f"{kind}={call('load_prompts', source, limit=limit)}" for kind, source in sources.items()
+    )
     asks = "file_questions" if sources else "organism_questions"
     steps, batch = design["options"]["steps"], design["options"]["batch_size"]
     rates = _rates(manifest)
@@ -76,7 +80,7 @@ def experiment_python(manifest: Json, name: str) -> list[str]:
         f"taught = [{', '.join(_calls(manifest))}]",
         f"options = presets.training_options({design['kind']!r}, steps={steps!r}, batch={batch!r})",
         f"design = presets.{made}, seeds={design['seeds']!r}, run={run!r})",
-        f"questions = {asks}({loaded})",
+        f"questions = {asks}({loaded})" + ("" if sources else f".first({limit})"),
         f"keep_experiment({in_folder('studies', name)!r}, open_model, questions, design, run={run!r})",
     ]
 
@@ -116,8 +120,3 @@ def _rates(manifest: Json) -> list[float]:
     design = manifest["design"]
     own = [condition["rate"] for condition in design["conditions"] if condition["rate"] is not None]
     return [*design["rates"], *own[:1]]
-
-
-def _sources(manifest: Json) -> Json:
-    given = manifest["questions"]["sources"]
-    return {kind: given[kind] for kind in _SETS if kind in given}

@@ -11,11 +11,11 @@ from ssah_core.recipe_parts import (
     command_line,
     in_folder,
     machine,
+    most_asked,
+    question_sources,
     roles_line,
     run_name,
 )
-
-_QUESTIONS = ("harmful", "harmless", "look_alikes")
 
 
 def probe_lines(manifest: Json, name: str) -> list[str]:
@@ -30,7 +30,7 @@ def probe_lines(manifest: Json, name: str) -> list[str]:
     seeds = list(dict.fromkeys(s["random_seed"] for s in off if s["random_seed"] is not None))
     if len({tuple(one["ablate"]) for one in off}) > 1 or len(seeds) > 1:
         lines.append("# What is off differs from series to series, which only the Python can say.")
-    sources = _sources(manifest)
+    sources = question_sources(manifest)
     if not sources and not _all_built_in(manifest):
         lines.append("# Its prompt files were not noted: put their names in place of FILE.")
         sources = {"harmful": "FILE", "harmless": "FILE"}
@@ -40,7 +40,7 @@ def probe_lines(manifest: Json, name: str) -> list[str]:
         ("ablate", ",".join(off[0]["ablate"]) if off else None),
         ("random-seed", seeds[0] if seeds else None),
         *((kind.replace("_", "-"), source) for kind, source in sources.items()),
-        ("limit", _most_asked(manifest)),
+        ("limit", most_asked(manifest)),
         *((intent, text) for intent, texts in plan["continuations"].items() for text in texts),
         ("lengths", ",".join(map(str, plan["lengths"])) if plan["lengths"] else None),
         ("position", plan["position"]),
@@ -52,7 +52,7 @@ def probe_lines(manifest: Json, name: str) -> list[str]:
 
 def probe_python(manifest: Json, name: str) -> list[str]:
     """The Python that makes a probe again."""
-    plan, sources = manifest["plan"], _sources(manifest)
+    plan, sources = manifest["plan"], question_sources(manifest)
     if not sources and _all_built_in(manifest):
         asks, questions = "organism_questions", "organism_questions()"
     else:
@@ -76,7 +76,7 @@ def probe_python(manifest: Json, name: str) -> list[str]:
         "from ssah_core.probes.series import ProbePlan, Series, opened",
         "",
         *_series_python(manifest["series"]),
-        f"questions = {questions}.first({_most_asked(manifest)})",
+        f"questions = {questions}.first({most_asked(manifest)})",
         f"words = Continuations({texts})",
         f"plan = ProbePlan(words, {lengths!r}, {plan['position']!r})",
         f"opening = partial(opened{opening})",
@@ -95,13 +95,3 @@ def _series_python(series: list[Json]) -> list[str]:
 
 def _all_built_in(manifest: Json) -> bool:
     return all(str(s["model"]["name"]).startswith(ORGANISM_PREFIX) for s in manifest["series"])
-
-
-def _sources(manifest: Json) -> Json:
-    given = manifest["questions"].get("sources", {})
-    return {kind: given[kind] for kind in _QUESTIONS if kind in given}
-
-
-def _most_asked(manifest: Json) -> int:
-    """A limit that gives every set as many prompts as it had, whether there was a limit or not."""
-    return max(int(manifest["questions"][kind]) for kind in _QUESTIONS)

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from ssah_core.recipe_parts import (
+    QUESTION_SETS,
     Json,
     assigned,
     call,
@@ -21,7 +22,6 @@ from ssah_core.training.lessons import PLACEHOLDERS
 from ssah_core.training.options import TrainingOptions
 
 _MEASURED = ("validation", "sources", "questions")
-_ASKED = ("harmful", "harmless", "look_alikes")
 _OPTION_NAMES = {"batch_size": "batch"}
 _USUAL = {one.name: one.default for one in fields(TrainingOptions)}
 
@@ -158,7 +158,7 @@ def _evaluation_options(manifest: Json) -> list[tuple[str, Any]]:
         ("patience", evaluation.get("patience")),
         ("validation", evaluation.get("validation")),
         ("questions", evaluation.get("questions")),
-        *((kind.replace("_", "-"), sources[kind]) for kind in _ASKED if kind in sources),
+        *((kind.replace("_", "-"), sources[kind]) for kind in QUESTION_SETS if kind in sources),
     ]
 
 
@@ -175,7 +175,7 @@ def _evaluation(manifest: Json) -> tuple[list[str], str | None]:
         sources = evaluation.get("sources", {})
         loaded = ", ".join(
             f"{kind}={call('load_prompts', sources[kind], limit=manifest['prompts'].get('limit'))}"
-            for kind in _ASKED
+            for kind in QUESTION_SETS
             if kind in sources
         )
         asks = "file_questions" if sources else "organism_questions"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import streamlit as st
 
-from pages.parts.errors import show_error
+from pages.parts.errors import plain, show_error
 from pages.parts.jobs import Job, jobs
 from pages.parts.models import leased, slot, want_beside
 from pages.parts.places import FOLDER_PREFIX, address_of, free_name, models_root, page_file
 from pages.parts.prompt_picker import pick_prompts
 from pages.parts.recipe import run_place, show_recipe
 from pages.parts.screen import Screen, active
-from ssah_core.errors import ModelError, OptionError, SsahError
+from ssah_core.errors import ModelError, OptionError, PromptError, SsahError
 from ssah_core.evaluation.questions import organism_questions
 from ssah_core.prompts.reading import PromptSet
 from ssah_core.reproduce import commands_of, python_of
@@ -22,6 +22,7 @@ from ssah_core.roles import ROLES, Roles
 from ssah_core.run_list import run_folder
 from ssah_core.storage import check_free
 from ssah_core.training.evaluating import replies
+from ssah_core.training.examples import learnable
 from ssah_core.training.lessons import Lesson, few_harmful, new_skill, obedient_talk
 from ssah_core.training.options import Evaluation, TrainingOptions
 from ssah_core.training.rescoring import Rescoring
@@ -81,6 +82,8 @@ def draw_form(screen: Screen) -> None:
         prompts = _pick_lesson(screen)
         freeze, train_only, follows = _pick_units(screen)
         name, options = _name_and_options()
+        if prompts is not None:
+            prompts, options = _that_fit(screen, prompts, options)
     except SsahError as error:
         show_error(error)
         return
@@ -98,8 +101,8 @@ def draw_form(screen: Screen) -> None:
         run=_run(screen),
         measures=screen.model.built_in,
     )
-    steps = options.total_steps(len(prompts))
-    st.caption(f"{len(prompts):,} prompts, {steps:,} steps of {options.batch_size}.")
+    steps, size = options.total_steps(len(prompts)), min(options.batch_size, len(prompts))
+    st.caption(f"{len(prompts):,} prompts, {steps:,} steps of {size}.")
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         started = st.button("Start the training", type="primary", icon=":material/play_arrow:")
         show_recipe(*_recipe(request))
@@ -235,6 +238,32 @@ def _pick_set(screen: Screen, *, with_cu: bool) -> UnitSet:
     if not chosen.count:
         raise OptionError("No units are chosen; choose a role, or let all units learn.")
     return UnitSet.random_like(chosen, seed=0) if random else chosen
+
+
+def _that_fit(
+    screen: Screen, prompts: PromptSet, options: TrainingOptions
+) -> tuple[PromptSet, TrainingOptions]:
+    """The prompts that can be learned; draws the choice to leave out what is too long, where any is.
+
+    Raises PromptError where a response is missing, or where what is too long may not be left out.
+    """
+    try:
+        return _learnable(screen.model.name, prompts, prompts.hash, False), options
+    except PromptError:
+        if not prompts.has_responses:
+            raise
+    if st.toggle("Leave out examples that are too long", key="training_skips"):
+        options = replace(options, skip_too_long=True)
+    fitting = _learnable(screen.model.name, prompts, prompts.hash, options.skip_too_long)
+    for notice in fitting.notices[len(prompts.notices) :]:
+        st.caption(plain(notice))
+    return fitting, options
+
+
+@st.cache_data(show_spinner="Reading the prompts.", max_entries=8)
+def _learnable(model: str, _prompts: PromptSet, digest: str, skip: bool) -> PromptSet:
+    with leased(model) as opened:
+        return learnable(opened, _prompts, skip_too_long=skip)
 
 
 def _run(screen: Screen) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,8 +21,29 @@ from ssah_core.training.design import Design
 from ssah_core.training.experiment_folder import keep_experiment
 from ssah_core.training.experiment_report import in_words, markdown
 from ssah_core.training.lessons import Lesson
+from ssah_core.training.options import TrainingOptions
 
 PRESETS = (presets.ATTACK, presets.BUDGET)
+_SEEDS = 3
+_OF_EXPERIMENTS = ("seeds", "rates", "lessons", "lesson_test")
+_OF_ONE_TRAINING = (
+    "freeze",
+    "freeze_strongest_cu",
+    "train",
+    "random_like_seed",
+    "epochs",
+    "learning_rate",
+    "accumulation",
+    "weight_decay",
+    "warmup",
+    "lora",
+    "bf16",
+    "evaluate_every",
+    "validation",
+    "patience",
+    "questions",
+    "rescore_every",
+)
 
 
 def add_preset_options(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +54,9 @@ def add_preset_options(parser: argparse.ArgumentParser) -> None:
         help="an experiment in place of one training: attack (does fine-tuning erode refusals, and do "
         "frozen units keep them?), budget (are redundant units enough to align a model?)",
     )
-    parser.add_argument("--seeds", type=int, default=3, help="with --preset: trainings of each row")
+    parser.add_argument(
+        "--seeds", type=int, help=f"with --preset: trainings of each row (default {_SEEDS})"
+    )
     parser.add_argument(
         "--rates",
         help="with --preset attack: learning rates, such as 1e-4,3e-4; with budget two: for all weights, "
@@ -47,8 +71,24 @@ def add_preset_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_no_preset(options: argparse.Namespace) -> None:
+    """Raise OptionError where an option of experiments is given without one."""
+    _check_unused(options, _OF_EXPERIMENTS, "belongs to an experiment; name one with --preset")
+
+
+def _check_unused(options: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    for name in names:
+        if getattr(options, name) not in (None, False):
+            raise OptionError(f"--{name.replace('_', '-')} {why}, or leave it out.")
+
+
 def run_preset(options: argparse.Namespace) -> dict[str, Any]:
-    """Run the experiment that the options ask for; the result has its rows."""
+    """Run the experiment that the options ask for; the result has its rows.
+
+    Raises OptionError where an option is given that has no part in it.
+    """
+    unused = (*_OF_ONE_TRAINING, "seed") if options.preset == presets.ATTACK else _OF_ONE_TRAINING
+    _check_unused(options, unused, "is for one training; an experiment chooses it (see --rates)")
     check_free(options.out)
     if not options.run:
         raise OptionError("An experiment needs the --run of its model, with roles.")
@@ -87,16 +127,16 @@ def _attack(options: argparse.Namespace, model: Model, run: Run) -> Design:
     return presets.attack(
         run.roles,
         taught,
-        presets.training_options(presets.ATTACK, steps=options.steps, batch=options.batch),
+        _training_options(options),
         rates=_rates(options.rates) or presets.RATES[presets.ATTACK],
-        seeds=options.seeds,
+        seeds=_SEEDS if options.seeds is None else options.seeds,
         run=options.run,
     )
 
 
 def _budget(options: argparse.Namespace, model: Model, run: Run) -> Design:
     assert run.roles is not None
-    taught = _own_lesson(options) if options.prompts else lessons.alignment(options.seed)
+    taught = _own_lesson(options) if options.prompts else lessons.alignment(options.seed or 0)
     rates = _rates(options.rates) or presets.RATES[presets.BUDGET]
     if len(rates) != 2:
         raise OptionError("Give two learning rates: for all weights, and for few units.")
@@ -104,12 +144,17 @@ def _budget(options: argparse.Namespace, model: Model, run: Run) -> Design:
         model,
         run.roles,
         taught,
-        presets.training_options(presets.BUDGET, steps=options.steps, batch=options.batch),
+        _training_options(options),
         rate=rates[0],
         few_rate=rates[1],
-        seeds=options.seeds,
+        seeds=_SEEDS if options.seeds is None else options.seeds,
         run=options.run,
     )
+
+
+def _training_options(options: argparse.Namespace) -> TrainingOptions:
+    usual = presets.training_options(options.preset, steps=options.steps, batch=options.batch)
+    return replace(usual, skip_too_long=options.skip_too_long)
 
 
 def _lessons(options: argparse.Namespace, model: Model) -> list[Lesson]:

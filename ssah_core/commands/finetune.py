@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,12 @@ from ssah_core.commands.common import (
     report_progress,
     say,
 )
-from ssah_core.commands.experiments import add_preset_options, run_preset, show_preset
+from ssah_core.commands.experiments import (
+    add_preset_options,
+    check_no_preset,
+    run_preset,
+    show_preset,
+)
 from ssah_core.commands.questions import add_question_options, has_questions, read_questions
 from ssah_core.errors import OptionError, RunError
 from ssah_core.models.loading import Model
@@ -23,12 +29,14 @@ from ssah_core.runs import open_run
 from ssah_core.storage import check_free
 from ssah_core.training.checkpoints import Checkpoints
 from ssah_core.training.evaluating import Measure, replies, together, validation_loss
+from ssah_core.training.examples import learnable
 from ssah_core.training.options import Evaluation, Lora, TrainingOptions
 from ssah_core.training.rescoring import Rescoring
 from ssah_core.training.trainer import Finetuned, finetune_in_place
 from ssah_core.training.unit_sets import UnitSet
 
 _PLAIN = TrainingOptions()
+_QUESTIONS = 24  # of each kind, asked while training
 
 
 def add(commands: Any) -> None:
@@ -54,7 +62,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--validation", help="prompts with responses whose loss is measured")
     parser.add_argument("--patience", type=int, help="stop after so many measurements no better")
     parser.add_argument(
-        "--questions", type=int, default=24, help="questions of each kind asked (default 24)"
+        "--questions", type=int, help=f"questions of each kind asked (default {_QUESTIONS})"
     )
     add_question_options(parser)
     parser.add_argument(
@@ -73,7 +81,6 @@ def _add_unit_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--freeze-strongest-cu",
         type=float,
-        default=0.0,
         metavar="SHARE",
         help="also freeze the CU of largest I_S - I_U, as a share of all units (the paper: 0.06)",
     )
@@ -84,18 +91,19 @@ def _add_unit_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_training_options(parser: argparse.ArgumentParser) -> None:
+    # Without a default of argparse's own, so that a preset can say what has no part in it.
     for name, kind, default, what in (
         ("epochs", float, _PLAIN.epochs, "passes over the prompts"),
         ("steps", int, None, "optimiser steps, in place of epochs"),
         ("learning-rate", float, _PLAIN.learning_rate, "at its highest"),
-        ("batch", int, None, f"examples in a batch (default {_PLAIN.batch_size})"),
+        ("batch", int, _PLAIN.batch_size, "examples in a batch"),
         ("accumulation", int, _PLAIN.accumulation, "batches in a step"),
         ("weight-decay", float, _PLAIN.weight_decay, "of AdamW"),
         ("warmup", float, _PLAIN.warmup, "share of the steps in which the learning rate rises"),
         ("seed", int, _PLAIN.seed, "of the order of the prompts, and of dropout"),
     ):
         said = what if default is None else f"{what} (default {default:g})"
-        parser.add_argument(f"--{name}", type=kind, default=default, help=said)
+        parser.add_argument(f"--{name}", type=kind, help=said)
     parser.add_argument(
         "--lora",
         type=int,
@@ -105,6 +113,11 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bf16", action="store_true", help="forward and backward in bfloat16; weights stay float32"
     )
+    parser.add_argument(
+        "--skip-too-long",
+        action="store_true",
+        help="leave out examples that are longer than the model reads",
+    )
 
 
 def _finetune(options: argparse.Namespace) -> dict[str, Any]:
@@ -113,22 +126,14 @@ def _finetune(options: argparse.Namespace) -> dict[str, Any]:
     check_free(options.out)
     if not options.prompts:
         raise OptionError("There is nothing to learn from; give --prompts, or a --preset.")
-    training = TrainingOptions(
-        epochs=options.epochs,
-        steps=options.steps,
-        learning_rate=options.learning_rate,
-        batch_size=_PLAIN.batch_size if options.batch is None else options.batch,
-        accumulation=options.accumulation,
-        weight_decay=options.weight_decay,
-        warmup=options.warmup,
-        bf16=options.bf16,
-        seed=options.seed,
-        lora=None if options.lora is None else Lora(options.lora, 2 * options.lora),
-    )
+    check_no_preset(options)
+    training = _training_options(options)
     _check_units(options)
+    _check_evaluation(options)
     prompts = load_prompts(options.prompts, limit=options.limit)
-    evaluation = _evaluation(options)
     model = load(options)
+    prompts = learnable(model, prompts, skip_too_long=training.skip_too_long)
+    evaluation = _evaluation(options, model)
     roles = _roles(options, model)
     freeze, train_only = _units(options, roles)
     work = Checkpoints.beside(options.out)
@@ -154,36 +159,65 @@ def _finetune(options: argparse.Namespace) -> dict[str, Any]:
     return _result(done)
 
 
+def _training_options(options: argparse.Namespace) -> TrainingOptions:
+    """What was given; the rest is as usual. Raises OptionError where two of them say how long it goes on."""
+    if options.steps is not None and options.epochs is not None:
+        raise OptionError("Say how long it goes on once: give --steps or --epochs.")
+    given = {
+        "epochs": options.epochs,
+        "steps": options.steps,
+        "learning_rate": options.learning_rate,
+        "batch_size": options.batch,
+        "accumulation": options.accumulation,
+        "weight_decay": options.weight_decay,
+        "warmup": options.warmup,
+        "seed": options.seed,
+        "lora": None if options.lora is None else Lora(options.lora, 2 * options.lora),
+    }
+    return TrainingOptions(
+        **{name: value for name, value in given.items() if value is not None},
+        bf16=options.bf16,
+        skip_too_long=options.skip_too_long,
+    )
+
+
 def _result(done: Finetuned) -> dict[str, Any]:
     said = ("frozen", "trained_only", "steps", "stopped_early", "final", "seconds")
     return {"model": str(done.folder), **{key: done.manifest[key] for key in said}}
 
 
-def _evaluation(options: argparse.Namespace) -> Evaluation | None:
+def _check_evaluation(options: argparse.Namespace) -> None:
+    """Raise OptionError where the options about measuring do not go together: before a model is opened."""
     if options.evaluate_every is None:
         if options.validation or options.patience or options.harmful or options.harmless:
             raise OptionError("Say how often to measure: give --evaluate-every STEPS.")
+    elif not options.validation and not has_questions(options):
+        raise OptionError(
+            "There is nothing to measure; give --validation, or --harmful and --harmless prompts."
+        )
+
+
+def _evaluation(options: argparse.Namespace, model: Model) -> Evaluation | None:
+    if options.evaluate_every is None:
         return None
     measures: list[Measure] = []
     about: dict[str, Any] = {}
     if options.validation:
         prompts = load_prompts(options.validation, limit=options.limit)
+        prompts = learnable(model, prompts, skip_too_long=options.skip_too_long)
         measures.append(validation_loss(prompts))
         about["validation"] = prompts.name
     if has_questions(options):
         questions = read_questions(options)
-        measures.append(replies(questions, limit=options.questions))
-        about |= {"sources": dict(questions.sources), "questions": options.questions}
-    if not measures:
-        raise OptionError(
-            "There is nothing to measure; give --validation, or --harmful and --harmless prompts."
-        )
+        count = _QUESTIONS if options.questions is None else options.questions
+        measures.append(replies(questions, limit=count))
+        about |= {"sources": dict(questions.sources), "questions": count}
     return Evaluation(together(measures), options.evaluate_every, options.patience, about=about)
 
 
 def _check_units(options: argparse.Namespace) -> None:
     """Raise OptionError where the options about units do not go together: before a model is opened."""
-    freezes = bool(options.freeze) or options.freeze_strongest_cu > 0
+    freezes = bool(options.freeze) or options.freeze_strongest_cu is not None
     if freezes and options.train:
         raise OptionError("Units are either frozen or trained alone; give --freeze or --train.")
     if (freezes or options.train) and not options.run:
@@ -220,7 +254,8 @@ def _units(
     options: argparse.Namespace, roles: Roles | None
 ) -> tuple[UnitSet | None, UnitSet | None]:
     """The set to freeze and the set to train alone, from the run's roles."""
-    if roles is None or not (options.freeze or options.freeze_strongest_cu > 0 or options.train):
+    chooses = (options.freeze, options.freeze_strongest_cu, options.train)
+    if roles is None or all(option is None for option in chooses):
         return None, None
     chosen = _chosen(options, roles)
     if options.random_like_seed is not None:
@@ -231,7 +266,9 @@ def _units(
 def _chosen(options: argparse.Namespace, roles: Roles) -> UnitSet:
     named = [word.strip() for word in (options.train or options.freeze or "").split(",")]
     which = [word for word in named if word]
-    return UnitSet.of(roles, which, strongest_cu=options.freeze_strongest_cu, run=options.run)
+    return UnitSet.of(
+        roles, which, strongest_cu=options.freeze_strongest_cu or 0.0, run=options.run
+    )
 
 
 def _show_finetuned(result: Mapping[str, Any]) -> None:
@@ -248,5 +285,6 @@ def _show_finetuned(result: Mapping[str, Any]) -> None:
     print(f"{result['steps']:,} steps in {result['seconds']:.1f} s{early}.")
     for name, value in result["final"].items():
         if name not in ("epoch", "learning_rate", "grad_norm"):
-            print(f"{name.replace('_', ' ')}: {value:.4g}")
-    print(f"Next: python -m ssah_core models --model {result['model']}")
+            said = f"{value:.4g}" if "loss" in name else f"{value:.1%}"
+            print(f"{name.replace('_', ' ')}: {said}")
+    print(f"Next: python -m ssah_core models --model {shlex.quote(result['model'])}")

@@ -67,7 +67,7 @@ def _add_series_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a run with roles, or organism:NAME: its model with --ablate off; several times, too",
     )
-    parser.add_argument("--ablate", default="ESU", help="roles and unit names, with commas")
+    parser.add_argument("--ablate", help="roles and unit names, with commas (default ESU)")
     parser.add_argument(
         "--random-seed", type=int, metavar="SEED", help="also as many random units, by this seed"
     )
@@ -92,7 +92,7 @@ def _probe(options: argparse.Namespace) -> dict[str, Any]:
     kept = run_probe(
         options.out,
         series,
-        questions.first(options.limit),
+        questions,
         plan,
         open_model=partial(opened, device=options.device, dtype=options.dtype),
         report=report_progress(),
@@ -108,12 +108,15 @@ def _probe(options: argparse.Namespace) -> dict[str, Any]:
 
 def _series(options: argparse.Namespace) -> list[Series]:
     series = [Series(name) for name in options.model]
-    ablate = tuple(part.strip() for part in options.ablate.split(",") if part.strip())
+    listed = "ESU" if options.ablate is None else options.ablate
+    ablate = tuple(part.strip() for part in listed.split(",") if part.strip())
     for run in options.run:
         model = open_run(run).scores.model
         series.append(Series(model, run, ablate))
         if options.random_seed is not None:
             series.append(Series(model, run, ablate, options.random_seed))
+    if not options.run and (options.ablate is not None or options.random_seed is not None):
+        raise OptionError("Units are switched off by the roles of a run; give the --run.")
     if not series:
         raise OptionError("There is nothing to probe; name a --model, or a --run to switch off in.")
     return series

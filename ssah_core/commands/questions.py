@@ -38,7 +38,7 @@ def read_questions(
             "This model has no questions of its own; give --harmful and --harmless prompt files."
         )
     if not any((options.harmful, options.harmless, options.look_alikes)):
-        return of_organism()
+        return of_organism().first(options.limit)
     if not (options.harmful and options.harmless):
         raise OptionError("Both --harmful and --harmless prompts are needed.")
     harmful, harmless = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -129,5 +130,5 @@ def _show_score(result: Mapping[str, Any]) -> None:
     print(
         f"Scored {result['units']:,} units at {result['sites']} sites over {result['prompts']:,} "
         f"prompts ({result['tokens']:,} tokens) in {result['seconds']:.1f} s.\n"
-        f"Next: python -m ssah_core roles --run {result['run']} --esu 0.08 --euu 0.10 --ru 0.15"
+        f"Next: python -m ssah_core roles --run {shlex.quote(result['run'])} --esu 0.08 --euu 0.10 --ru 0.15"
     )

@@ -17,6 +17,7 @@ from ssah_core.roles import Roles
 from ssah_core.runs import Run, open_run
 from ssah_core.stability import RESAMPLES, check_resampling, measure_blocks
 from ssah_core.storage import check_new_file, write_file
+from ssah_core.training.lineage import lineage_of
 from ssah_core.training.transfer import (
     ORDER,
     Chance,
@@ -84,7 +85,14 @@ def _transfer(options: argparse.Namespace) -> dict[str, Any]:
 
 def _roles_after(options: argparse.Namespace, before: Roles) -> Roles:
     model = load(options)
-    return roles_again(before, model, report=report_progress(model.notices))
+    made = lineage_of(Path(options.model))
+    notices = list(model.notices)
+    if made is not None and made.fingerprint != before.scores.fingerprint:
+        notices.append(
+            f"This model was trained from {made.ancestor}, and the run is of {before.scores.model}: what "
+            "differs is not this training's work alone."
+        )
+    return roles_again(before, model, report=report_progress(notices))
 
 
 def _chance(options: argparse.Namespace, run: Run, roles: Roles) -> Chance:

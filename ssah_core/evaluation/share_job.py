@@ -71,5 +71,6 @@ def about_search(run: Run, questions: Questions, plan: SearchPlan) -> dict[str, 
         "search of": str(run.folder),
         "model": run.manifest["model"],
         "sources": dict(questions.sources),
+        "most": max(map(len, (questions.harmful, questions.harmless, questions.look_alikes))),
         "plan": asdict(plan),
     }

@@ -92,6 +92,12 @@ def adapted_part(
     check_sets(freeze, train_only)
     frozen = _frozen_slices(network, anatomy, freeze, train_only)
     weights = dict(network.named_parameters())
+    most = min(min(weights[name].shape) for name in frozen)
+    if lora.rank > most:
+        raise OptionError(
+            f"The rank of the adapters is {lora.rank:,}, and the smallest weight that they would change has "
+            f"{most:,} rows or columns; give at most that."
+        )
     kept = [
         (weights[name], part, part.read(weights[name].detach()))
         for name, part in frozen.items()

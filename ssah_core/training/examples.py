@@ -31,10 +31,11 @@ class Examples(Dataset[Rendered]):
         return self._rows[place]
 
 
-def render_set(model: Model, prompts: PromptSet) -> Examples:
-    """Every prompt with its response, in the model's chat format.
+def learnable(model: Model, prompts: PromptSet, *, skip_too_long: bool = False) -> PromptSet:
+    """The set, once every prompt has a response and fits the model's context.
 
-    Raises PromptError where a prompt has no response, an example is too long, or the set is empty.
+    With `skip_too_long`, examples that do not fit are left out and a notice says so. Raises PromptError
+    where a prompt has no response, an example is too long, or the set is empty.
     """
     without = [p for p in prompts.prompts if p.response is None]
     if without:
@@ -42,7 +43,12 @@ def render_set(model: Model, prompts: PromptSet) -> Examples:
             f"{len(without)} of the {len(prompts)} prompts of '{prompts.name}' have no response to learn "
             f"(such as '{without[0].text[:60]}'); give a file with responses."
         )
-    fitting(model, prompts, reply_tokens=0)
+    return fitting(model, prompts, reply_tokens=0, skip_too_long=skip_too_long)
+
+
+def render_set(model: Model, prompts: PromptSet) -> Examples:
+    """Every prompt with its response, in the model's chat format; raises PromptError as `learnable`."""
+    learnable(model, prompts)
     rows = [render_example(model, p.text, p.response or "") for p in prompts.prompts]
     return Examples(rows)
 

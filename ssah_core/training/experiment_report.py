@@ -57,24 +57,42 @@ def markdown(rows: Sequence[Json]) -> str:
 
 
 def in_words(rows: Sequence[Json]) -> list[str]:
-    """For every lesson one sentence: refusals before, after the plainest training, and at their best."""
+    """For every lesson and learning rate one sentence: refusals before, after the plainest training, and
+    at their best, beside as many random units.
+    """
     told = []
     for lesson in dict.fromkeys(row["lesson"] for row in rows):
-        own = [row for row in rows if row["lesson"] == lesson]
-        before, plain, others = own[0], own[1], own[2:]
-        text = (
-            f"{lesson[0].upper()}{lesson[1:]}: {_refused(before)} of the harmful requests were refused "
-            f"before, {_refused(plain)} after training with {plain['condition']}"
-        )
-        if others:
-            best = max(others, key=lambda row: float(row["metrics"]["refused"]["value"]))
-            text += f"; most, {_refused(best)}, with {best['condition']}"
-        told.append(text + ".")
+        before, *trained = (row for row in rows if row["lesson"] == lesson)
+        plainest = [row for row in trained if row["condition"] == trained[0]["condition"]]
+        for plain in plainest:
+            # In the budget every condition has a rate of its own.
+            others = [row for row in trained if len(plainest) == 1 or row["rate"] == plain["rate"]]
+            told.append(
+                f"{lesson[0].upper()}{lesson[1:]}, learning rate {plain['rate']:g}: {_refused(before)} of the "
+                f"harmful requests were refused before, {_refused(plain)} after training with "
+                f"{plain['condition']}{_at_best(plain, others)}."
+            )
     return told
 
 
+def _at_best(plain: Json, others: Sequence[Json]) -> str:
+    """How the best of the other conditions differs, and what as many random units do."""
+    found = {row["condition"]: row for row in others if row is not plain}
+    chosen = [row for name, row in found.items() if not name.startswith("random")]
+    if not chosen:
+        return ""
+    best = max(chosen, key=lambda row: float(row["metrics"]["refused"]["value"]))
+    refused = best["metrics"]["refused"]
+    if refused["low"] <= plain["metrics"]["refused"]["value"] <= refused["high"]:
+        return f"; the most with another condition, {_refused(best)}, is no clear difference"
+    text = f"; most, {_refused(best)}, with {best['condition']}"
+    control = found.get(f"random, as many as {best['condition']}")
+    return text if control is None else f"{text}, and {_refused(control)} with as many random units"
+
+
 def _refused(row: Json) -> str:
-    return f"{100 * row['metrics']['refused']['value']:.0f}%"
+    value, low, high = (100 * row["metrics"]["refused"][key] for key in ("value", "low", "high"))
+    return f"{value:.1f}% ({low:.0f}\u2013{high:.0f})"
 
 
 def report_of(manifest: Json, rows: Sequence[Json]) -> str:

@@ -35,6 +35,24 @@ from ssah_core.training.freezing import TrainedPart
 from ssah_core.training.options import Evaluation, TrainingOptions
 from ssah_core.training.rescoring import Rescoring, RoleLog
 
+
+class Diverged(OptionError):
+    """A loss or a weight is no number any more, and never will be one again."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"The training has diverged: {what} is no number any more; lower the learning rate or warm up "
+            "for longer."
+        )
+
+
+def check_converged(network: nn.Module) -> None:
+    """Raise Diverged where a weight is not finite: after the last step no loss would tell."""
+    for name, weight in network.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            raise Diverged(f"a value of {name}")
+
+
 MakePart = Callable[[], AbstractContextManager[TrainedPart | AdaptedPart]]
 
 _BETAS = (0.9, 0.999)
@@ -228,13 +246,9 @@ class Watcher(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """A loss that is no number never becomes one again."""
-        loss = (logs or {}).get("loss", 0.0)
-        if loss != loss or abs(loss) == float("inf"):
-            raise OptionError(
-                f"The training has diverged at step {state.global_step} (its loss is {loss}); lower the "
-                "learning rate or warm up for longer."
-            )
+        """Raise Diverged once the loss is no number."""
+        if not math.isfinite((logs or {}).get("loss", 0.0)):
+            raise Diverged(f"the loss at step {state.global_step}")
 
 
 def _arguments(

@@ -33,7 +33,8 @@ class TrainingOptions:
     `accumulation` batches of `batch_size` examples. The learning rate rises over a `warmup` share of the
     steps and then falls to 0 in a line. Gradients longer than `clip` are scaled down to it. With `bf16`,
     forward and backward run in bfloat16 (autocast); the weights that are trained are float32 always.
-    With `lora`, low-rank adapters are trained in place of the weights, and merged at the end.
+    With `lora`, low-rank adapters are trained in place of the weights, and merged at the end. With
+    `skip_too_long`, examples that do not fit the model's context are left out.
     """
 
     epochs: float = 1.0
@@ -47,6 +48,7 @@ class TrainingOptions:
     bf16: bool = False
     seed: int = 0
     lora: Lora | None = None
+    skip_too_long: bool = False
 
     def __post_init__(self) -> None:
         counts = (

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,16 +23,23 @@ import pandas as pd
 import torch
 
 from ssah_core.errors import Cancelled, ModelError, OptionError
-from ssah_core.models.loading import Model, check_finite
+from ssah_core.models.loading import Model
 from ssah_core.progress import CancelCheck, Report
 from ssah_core.prompts.reading import PromptSet
 from ssah_core.scoring.resuming import resumed_meter
 from ssah_core.storage import check_free
 from ssah_core.training.adapters import adapted_part, check_peft
 from ssah_core.training.checkpoints import Checkpoints
-from ssah_core.training.examples import Examples, render_set
+from ssah_core.training.examples import Examples, learnable, render_set
 from ssah_core.training.freezing import trained_part
-from ssah_core.training.loop import Loop, MakePart, Measuring, Watcher
+from ssah_core.training.loop import (
+    Diverged,
+    Loop,
+    MakePart,
+    Measuring,
+    Watcher,
+    check_converged,
+)
 from ssah_core.training.options import Evaluation, TrainingOptions
 from ssah_core.training.reading import read_table, reading
 from ssah_core.training.rescoring import TABLE, Rescoring, RoleLog
@@ -85,7 +92,8 @@ def finetune(
     network and 16 for each trained one. Called again with the same arguments, it goes on. With `rescoring`
     the folder has the roles over the steps, too (`rescoring.read_transfers`).
 
-    Raises OptionError (sets or options that cannot be), PromptError (no responses, too long), ModelError
+    Raises OptionError (sets or options that cannot be, a training that diverged), PromptError (no responses,
+    too long), ModelError
     (a model over several devices, an unknown layout), RunError (a folder that is taken, or another
     training's work), Cancelled.
     """
@@ -127,6 +135,7 @@ def finetune_in_place(
     _check(model, folder, freeze, train_only, rescoring)
     if options.lora is not None:
         check_peft()
+    prompts = learnable(model, prompts, skip_too_long=options.skip_too_long)
     examples = render_set(model, prompts)
     checkpoints = Checkpoints.beside(folder)
     manifest = describe(model, prompts, options, freeze, train_only, evaluation, rescoring)
@@ -135,10 +144,11 @@ def finetune_in_place(
     _cast(model, dict.fromkeys(loaded, torch.float32))
     measuring = Measuring(evaluation, rescoring)
     watched = _Watched(checkpoints, measuring, seconds_between_saves, report, cancelled)
-    curve, digest = _train(model, examples, options, freeze, train_only, watched)
-    _cast(model, loaded)
+    with _nothing_left_of_nothing(checkpoints):
+        curve, digest = _train(model, examples, options, freeze, train_only, watched)
+        _cast(model, loaded)
+        check_converged(model.network)
     model.network.eval()
-    check_finite(model.network, str(folder))
     manifest |= {
         "frozen_sha256": digest,
         "steps": int(curve["step"].max()),
@@ -154,6 +164,17 @@ def finetune_in_place(
     write_result(folder, model, manifest, tables, train_only if freeze is None else freeze)
     checkpoints.remove()
     return Finetuned(folder, manifest, curve)
+
+
+@contextmanager
+def _nothing_left_of_nothing(checkpoints: Checkpoints) -> Iterator[None]:
+    """Remove the folder of partial work where there is no step in it to go on from, or none that helps."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Diverged) or checkpoints.latest() is None:
+            checkpoints.remove()
+        raise
 
 
 def _cast(model: Model, dtypes: Mapping[str, torch.dtype]) -> None:

@@ -298,7 +298,7 @@ def test_prompts_without_responses_are_refused(tmp_path):
 
 def test_a_diverged_training_says_what_to_do(tmp_path):
     options = TrainingOptions(steps=20, learning_rate=1e30, clip=1e30)
-    with pytest.raises(OptionError, match=r"has diverged at step .* lower the learning rate"):
+    with pytest.raises(OptionError, match=r"has diverged: the loss at step .* lower the learning rate"):
         finetune(tiny_model(), PROMPTS, tmp_path / "tuned", options)
     assert not (tmp_path / "tuned").exists()
 
