@@ -73,13 +73,17 @@ def add_preset_options(parser: argparse.ArgumentParser) -> None:
 
 def check_no_preset(options: argparse.Namespace) -> None:
     """Raise OptionError where an option of experiments is given without one."""
-    _check_unused(options, _OF_EXPERIMENTS, "belongs to an experiment; name one with --preset")
+    _check_unused(
+        options,
+        _OF_EXPERIMENTS,
+        "belongs to an experiment; name one with --preset, or leave it out",
+    )
 
 
 def _check_unused(options: argparse.Namespace, names: Sequence[str], why: str) -> None:
     for name in names:
         if getattr(options, name) not in (None, False):
-            raise OptionError(f"--{name.replace('_', '-')} {why}, or leave it out.")
+            raise OptionError(f"--{name.replace('_', '-')} {why}.")
 
 
 def run_preset(options: argparse.Namespace) -> dict[str, Any]:
@@ -88,7 +92,11 @@ def run_preset(options: argparse.Namespace) -> dict[str, Any]:
     Raises OptionError where an option is given that has no part in it.
     """
     unused = (*_OF_ONE_TRAINING, "seed") if options.preset == presets.ATTACK else _OF_ONE_TRAINING
-    _check_unused(options, unused, "is for one training; an experiment chooses it (see --rates)")
+    _check_unused(
+        options,
+        unused,
+        "is for one training; an experiment has --rates, --seeds, --steps and --batch",
+    )
     check_free(options.out)
     if not options.run:
         raise OptionError("An experiment needs the --run of its model, with roles.")

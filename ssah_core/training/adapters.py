@@ -11,6 +11,7 @@ Adapters stand at the units' own projections alone; biases, norms and embeddings
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -154,6 +155,9 @@ def _with_adapters(network: PreTrainedModel, weights: Sequence[str], lora: Lora,
         fan_in_fan_out=any(isinstance(network.get_submodule(m), Conv1D) for m in modules),
     )
     torch.manual_seed(seed)
+    warnings.filterwarnings(
+        "ignore", "`is_gradient_checkpointing`", FutureWarning
+    )  # peft asks for it
     return get_peft_model(network, config)
 
 

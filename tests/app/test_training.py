@@ -131,7 +131,7 @@ def test_an_experiment_is_a_job_whose_table_stands_on_the_screen(visit, monkeypa
     assert jobs().current.finished.wait(240)
     app.run()
     assert jobs().current.error is None
-    assert app.shows("New skill: ")
+    assert app.shows("New skill, learning rate 0.0003: ")
     [table] = [t.value for t in app.dataframe if "condition" in t.value.columns]
     assert len(table) == 8
     assert len(app.charts()) == 2
@@ -158,3 +158,34 @@ def test_a_kept_experiment_of_two_rates_is_shown_rate_by_rate(visit, monkeypatch
     dots = app.charts()[0]
     app.segmented_control(key="shown_rate").set_value(1e-2).run()
     assert app.charts()[0] != dots
+
+
+def test_a_file_that_cannot_be_learned_is_said_before_the_start(visit):
+    app = visit("training")
+    app.segmented_control(key="lesson").set_value("a file of my own").run()
+    asked = [{"prompt": "How much is it?", "response": "It costs 3 coins."}] * 3
+    rows = [*asked, {"prompt": "How much is it?", "response": "coins " * 600}]
+    upload(app, "long.jsonl", rows)
+    assert app.shows("1 of the 4 examples of 'long.jsonl' are longer")
+    assert "Start the training" not in app.labels()
+    app.toggle(key="training_skips").set_value(True).run()
+    assert app.shows("1 of 4 examples are too long and left out")
+    assert app.shows("3 prompts, 5 steps of 3.")
+    assert "--skip-too-long" in app.code[0].value
+    upload(app, "bare.jsonl", [{"prompt": "How much is it?"}])
+    assert app.shows("have no response to learn")
+    assert "Start the training" not in app.labels()
+
+
+def upload(app, name, rows):
+    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    app.file_uploader(key="file lesson").set_value((name, content, "application/json")).run()
+
+
+def test_the_new_model_is_chosen_and_other_screens_keep_their_form(visit):
+    (models_root() / "aaa").mkdir()
+    app = train(visit("training"))
+    assert app.session_state["trained"] == "folder:trained 1"
+    app.go_to("direction")
+    assert app.shows("Training organism:planted into the model: trained 1 is done.")
+    assert "Start the probe" in app.labels()

@@ -262,7 +262,7 @@ def test_a_file_without_responses_is_no_lesson():
 def test_the_table_and_the_figures_say_what_the_rows_say(design, tmp_path):
     rows = [row.as_json() for row in run(design, tmp_path)]
     assert markdown(rows).count("\n") == 1 + len(rows)
-    assert in_words(rows)[0].startswith("So: ")
+    assert in_words(rows)[0].startswith("So, learning rate ")
     figure = condition_dots(rows)
     drawn = {trace.name: list(trace.x) for trace in figure.data}
     assert drawn["refused"] == [100 * row["metrics"]["refused"]["value"] for row in rows]
@@ -270,6 +270,33 @@ def test_the_table_and_the_figures_say_what_the_rows_say(design, tmp_path):
     assert set(curves) == {"nothing frozen", "ESU frozen", "random"}
     assert [len(seeds) for seeds in curves.values()] == [2, 2, 2]
     assert {"step", "loss", "refused"} <= set(curves["random"][0].columns)
+
+
+def told(condition, rate, value, low, high):
+    refused = {"refused": {"value": value, "low": low, "high": high}}
+    return {"lesson": "talk", "condition": condition, "rate": rate, "metrics": refused}
+
+
+def test_the_sentence_names_one_rate_and_the_control_of_the_best():
+    rows = [
+        told("untrained", 0.0, 0.9, 0.8, 1.0),
+        told("nothing frozen", 1e-4, 0.88, 0.8, 0.95),
+        told("ESU frozen", 1e-4, 0.9, 0.85, 0.95),
+        told("random, as many as ESU frozen", 1e-4, 0.93, 0.9, 0.95),
+        told("nothing frozen", 1e-3, 0.1, 0.05, 0.15),
+        told("ESU frozen", 1e-3, 0.5, 0.4, 0.6),
+        told("random, as many as ESU frozen", 1e-3, 0.6, 0.5, 0.7),
+    ]
+    weak, strong = in_words(rows)
+    assert weak == (
+        "Talk, learning rate 0.0001: 90.0% (80–100) of the harmful requests were refused before, 88.0% "
+        "(80–95) after training with nothing frozen; the most with another condition, 90.0% (85–95), is no "
+        "clear difference."
+    )
+    assert strong.endswith(
+        "10.0% (5–15) after training with nothing frozen; most, 50.0% (40–60), with ESU frozen, and 60.0% "
+        "(50–70) with as many random units."
+    )
 
 
 @pytest.fixture(scope="module")

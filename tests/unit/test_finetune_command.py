@@ -92,11 +92,19 @@ def test_the_roles_over_the_steps_are_kept_without_freezing_anything(folder, tmp
         (["--patience", "2"], "give --evaluate-every STEPS"),
         (["--evaluate-every", "2"], "nothing to measure"),
         (["--epochs", "0"], "number of epochs is 0"),
+        (["--epochs", "2", "--steps", "2"], "give --steps or --epochs"),
+        (["--run", "RUN", "--freeze-strongest-cu", "-0.1"], "share of CU is -0.1"),
+        (["--lora", "100000"], "give at most that"),
+        (["--lessons", "skill"], "name one with --preset"),
+        (["--seeds", "2"], "name one with --preset"),
+        (["--preset", "attack", "--run", "RUN"], "--learning-rate is for one training"),
+        (["--evaluate-every", "1", "--validation", "BARE"], "no response to learn"),
         (["--run", "organism:planted", "--freeze", "ESU"], "whose weights differ"),
     ],
 )
 def test_options_that_do_not_go_together_say_what_to_do(folder, tmp_path, capsys, more, said):
-    more = [str(folder / "run") if word == "RUN" else word for word in more]
+    places = {"RUN": str(folder / "run"), "BARE": str(folder / "bad.csv")}
+    more = [places.get(word, word) for word in more]
     assert main(words(folder, tmp_path / "tuned", *more)) == 2
     captured = capsys.readouterr()
     assert said in captured.err

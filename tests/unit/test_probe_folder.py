@@ -275,6 +275,8 @@ def test_the_command_prints_the_summary(here, capsys):
     ("options", "said"),
     [
         ("", "nothing to probe"),
+        ("--model organism:base --ablate ESU", "give the --run"),
+        ("--model organism:base --random-seed 0", "give the --run"),
         ("--model organism:base --lengths 2,8", "at most 6"),
         ("--model organism:base --lengths two", "no list of lengths"),
         ("--model organism:base --distance far", "distance='far' is not a choice"),

@@ -137,7 +137,9 @@ def test_a_study_of_a_shipped_run_names_it_wherever_it_lay(manifests):
     }
     study["questions"] = {**study["questions"], "sources": {}}
     said = commands_of(study, "s")
-    assert said.startswith("python -m ssah_core study --run organism:planted --controls 1")
+    assert said.startswith(
+        "python -m ssah_core study --run organism:planted --limit 3 --controls 1"
+    )
     assert "organism_questions()" in python_of(study, "s")
     other = {**study, "roles": {**shipped["roles"], "shares": {"ESU": 0.2, "EUU": 0.1, "RU": 0.1}}}
     assert commands_of(other, "s").startswith("# The shipped run keeps its roles")

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -219,6 +220,7 @@ import os, signal, sys
 sys.path[:0] = [{tests!r}, {root!r}]
 import torch
 torch.set_num_threads(1)
+from dataclasses import replace
 from pathlib import Path
 from test_training import PROMPTS, QUICK, some_units
 from tiny_models import tiny_model
@@ -298,9 +300,32 @@ def test_prompts_without_responses_are_refused(tmp_path):
 
 def test_a_diverged_training_says_what_to_do(tmp_path):
     options = TrainingOptions(steps=20, learning_rate=1e30, clip=1e30)
-    with pytest.raises(OptionError, match=r"has diverged: the loss at step .* lower the learning rate"):
+    with pytest.raises(
+        OptionError, match=r"has diverged: the loss at step .* lower the learning rate"
+    ):
         finetune(tiny_model(), PROMPTS, tmp_path / "tuned", options)
-    assert not (tmp_path / "tuned").exists()
+    assert not list(tmp_path.iterdir())  # no later attempt would go another way
+
+
+def test_a_training_that_diverges_in_its_last_step_says_so_too(tmp_path):
+    options = TrainingOptions(steps=1, learning_rate=1e38, clip=1e30, warmup=0.0)
+    with pytest.raises(OptionError, match=r"has diverged: a value of .* lower the learning rate"):
+        finetune(tiny_model(), PROMPTS, tmp_path / "tuned", options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_examples_that_are_too_long_are_left_out_where_that_is_asked(tmp_path):
+    model = tiny_model()
+    long = Prompt("say", "a" * (model.context + 1))
+    prompts = PromptSet("mixed", (*PROMPTS.prompts, long))
+    with pytest.raises(PromptError, match="--skip-too-long"):
+        finetune(model, prompts, tmp_path / "tuned", QUICK)
+    assert not list(tmp_path.iterdir())
+    options = replace(QUICK, skip_too_long=True)
+    tuned = finetune(model, prompts, tmp_path / "tuned", options)
+    assert tuned.manifest["prompts"]["prompts"] == len(PROMPTS)
+    plain = finetune(model, PROMPTS, tmp_path / "plain", QUICK)
+    assert list(tuned.curve["loss"].dropna()) == list(plain.curve["loss"].dropna())
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -275,6 +276,20 @@ def test_the_command_prints_both_tables(place, capsys):
 def test_chance_can_be_left_out_and_the_first_model_is_not_needed_then(place, capsys):
     assert main(words(place, "--resamples", "0", "--json")) == 0
     assert json.loads(capsys.readouterr().out)["by_chance"] is None
+
+
+def test_a_run_of_another_model_than_was_trained_is_noted(place, capsys, tmp_path):
+    trained = shutil.copytree(place / "trained", tmp_path / "tuned")
+    about = {
+        "kind": "fine-tuned model",
+        "model": {"name": "another", "fingerprint": "of another"},
+        "prompts": {"prompts": 3},
+        "frozen": None,
+        "trained_only": None,
+    }
+    (trained / "manifest.json").write_text(json.dumps(about))
+    assert main(words(place, "--resamples", "0", model=str(trained))) == 0
+    assert "This model was trained from another, and the run is of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
