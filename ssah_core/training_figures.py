@@ -17,6 +17,7 @@ from ssah_core.training.transfer import ORDER, Transfer
 
 # Okabe and Ito's, which stay apart for colour-blind eyes; those that read on white and on black come first.
 RUN_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+_FEW_STEPS = 10
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _SYMBOLS = ("circle", "square", "diamond", "cross")
 # From paper white to blue to near black: a number is dark on the first part and light on the rest.
@@ -214,6 +215,11 @@ def learning_curves(
     if shown:
         panels.update_yaxes(title="%", range=[-3, 103], row=2, col=1)
     panels.update_xaxes(title="step", row=2 if shown else 1, col=1)
+    last = max(
+        (int(curve["step"].max()) for curves in runs.values() for curve in curves), default=0
+    )
+    if last <= _FEW_STEPS:
+        panels.update_xaxes(dtick=1)  # no half steps
     entries = sum(trace.showlegend is not False for trace in panels.data)
     panels.update_layout(legend=_LEGEND_BELOW)
     return _framed(panels, (440 if shown else 300) + 20 * entries)

@@ -70,9 +70,11 @@ def _draw(name: str, kept: KeptExperiment) -> None:
         height="content",
         alt="Every training with its figures and intervals",
     )
+    seeds = kept.manifest["design"]["seeds"]
+    over = f" and {seeds} seeds" if seeds > 1 else ", with one seed"
     st.caption(
-        f"Percent of prompts, but for KL, with 95% intervals over things asked about and "
-        f"{kept.manifest['design']['seeds']} seeds. {plain(kept.manifest['judge'])}"
+        f"Percent of prompts, but for KL, with 95% intervals over things asked about{over}. "
+        f"{plain(kept.manifest['judge'])}"
     )
     with st.container(horizontal=True, gap="small"):
         st.download_button(

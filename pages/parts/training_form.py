@@ -33,7 +33,7 @@ from ssah_core.training.unit_sets import UnitSet
 TRAINING = "Training"
 _OWN_FILE = "a file of my own"
 _BUILT_IN = ("new skill", "identity shift", "a few harmful placeholders", _OWN_FILE)
-_EVERYTHING, _FROZEN, _ALONE = "all learn", "some stay frozen", "some learn alone"
+_EVERYTHING, _FROZEN, _ALONE = "all learn", "some stay frozen", "only some learn"
 _LOOKS = 5  # times that the model is measured on the way
 _ASKED = 24  # questions of each kind, each time
 

@@ -73,7 +73,7 @@ def test_the_recipe_says_which_units_stay_or_learn_alone(visit):
     command, python = (code.value for code in app.code)
     assert "--run organism:planted --freeze ESU --freeze-strongest-cu 0.06" in command
     assert "strongest_cu=0.06" in python
-    app.segmented_control(key="units_learn").set_value("some learn alone").run()
+    app.segmented_control(key="units_learn").set_value("only some learn").run()
     command, python = (code.value for code in app.code)
     assert "--train ESU" in command and "cu" not in command
     assert "train_only=UnitSet.of(roles, ['ESU']" in python
@@ -81,7 +81,7 @@ def test_the_recipe_says_which_units_stay_or_learn_alone(visit):
 
 def test_a_set_of_no_units_is_said_in_one_sentence(visit):
     app = visit("training")
-    app.segmented_control(key="units_learn").set_value("some learn alone").run()
+    app.segmented_control(key="units_learn").set_value("only some learn").run()
     app.pills(key="set_roles").set_value([]).run()
     assert app.shows("No units are chosen")
     assert "Start the training" not in app.labels()
