@@ -205,8 +205,8 @@ def test_a_study_of_a_run_is_counted_by_its_roles_and_may_not_ask_what_was_score
     arguments = ["study", "--run", "organism:planted", "--out", str(tmp_path / "new"), "--dry-run"]
     assert main([*arguments, "--json", "--limit", "4", "--device", "cpu"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["prompts"] == {"harmful": 480, "harmless": 480, "look_alikes": 240}
-    assert found["replies"] == 1200 * found["ablations"]
+    assert found["prompts"] == {"harmful": 4, "harmless": 4, "look_alikes": 4}
+    assert found["replies"] == 12 * found["ablations"]
     scored = ["--harmful", "organism:safety/calibration", "--harmless", "organism:test/harmless"]
     refused([*arguments, *scored], "among those that the units were scored on", capsys)
     other = [*arguments, "--model", "organism:base"]
