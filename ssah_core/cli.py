@@ -42,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may lack a reply's characters
             stream.reconfigure(errors="backslashreplace")
-    options = _parser().parse_args(arguments)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
+        options = _parser().parse_args(arguments)
         result = options.run_command(options)
         if options.json:
             print(json.dumps(_as_json_holds(result)), flush=True)
