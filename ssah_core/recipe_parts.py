@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ssah_core.folders import Folder, usual_folder
 from ssah_core.models.sources import ORGANISM_NAMES, ORGANISM_PREFIX
 from ssah_core.runs import MANIFEST, run_place
 
@@ -85,9 +86,9 @@ def command_line(command: str, options: list[tuple[str, Any]]) -> str:
     return f"python -m ssah_core {command} " + " ".join(given)
 
 
-def in_folder(root: str, name: str) -> str:
+def in_folder(folder: Folder, name: str) -> str:
     """Where something of this name lies, from the folder that commands are given in."""
-    return f"{root}/{name.removeprefix(ORGANISM_PREFIX)}"
+    return f"{usual_folder(folder)}/{name.removeprefix(ORGANISM_PREFIX)}"
 
 
 def run_name(folder: str) -> str:
