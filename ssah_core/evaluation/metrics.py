@@ -60,16 +60,13 @@ def interval_in_brackets(low: float, high: float, form: str, dash: str = "\u2013
     return "(no interval)" if math.isnan(low) else f"({low:{form}}{dash}{high:{form}})"
 
 
-def by_subject(
-    values: Float64[np.ndarray, "draws cases"], subjects: Sequence[str], *, share: bool = False
-) -> Measured:
-    """The mean of some values, with a bootstrap interval that resamples subjects, and draws.
+def by_subject(values: Float64[np.ndarray, "draws cases"], subjects: Sequence[str]) -> Measured:
+    """The mean of values from 0 to 1, with a bootstrap interval that resamples subjects, and draws.
 
     A row of `values` is one ablation (one for a role, several seeds for a random control), a column one
-    case; `subjects` says what each case is about, `share` that no value is below 0 or above 1, so that
-    even one subject gives an interval. Deterministic.
+    case; `subjects` says what each case is about. Deterministic.
     """
-    return ratio_by_subject(values, np.ones(values.shape[1]), subjects, share=share)
+    return ratio_by_subject(values, np.ones(values.shape[1]), subjects, share=True)
 
 
 def ratio_by_subject(
@@ -81,6 +78,7 @@ def ratio_by_subject(
 ) -> Measured:
     """The mean of what `sums` add up, `counts` in each case, with an interval as `by_subject`.
 
+    `share` says that no sum is below 0 or above its count: one subject gives an interval, too.
     Counts are the same for every draw, or have a row for each. Cases that count nothing are none of the
     figure's n; NaN where no case counts.
     """

@@ -83,7 +83,7 @@ def share(hits: Bool[np.ndarray, " prompts"], subjects: Sequence[str]) -> Measur
     """The share of prompts, with its interval."""
     if len(set(subjects)) == len(subjects):
         return wilson(hits.tolist())
-    return by_subject(hits[None].astype(np.float64), subjects, share=True)
+    return by_subject(hits[None].astype(np.float64), subjects)
 
 
 def mean_by_block(

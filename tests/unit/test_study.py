@@ -69,10 +69,10 @@ def test_prompts_about_one_thing_widen_the_interval():
 @pytest.mark.parametrize("draws", [1, 3])
 def test_one_subject_gives_a_share_wilsons_interval_and_a_mean_none(draws):
     values = np.ones((draws, 4))
-    share = by_subject(values, ["a"] * 4, share=True)
+    share = by_subject(values, ["a"] * 4)
     assert (share.value, share.n) == (1.0, 4)
     assert (share.low, share.high) == pytest.approx((0.2065, 1.0), abs=1e-3)
-    mean = by_subject(5 * values, ["a"] * 4)
+    mean = ratio_by_subject(5 * values, np.ones(4), ["a"] * 4)
     assert (mean.value, mean.n) == (5.0, 4)
     assert np.isnan([mean.low, mean.high]).all()
     assert shown("refused", share.as_json()) == "100.0 (21\u2013100)"
