@@ -3,41 +3,18 @@
 The road: `load_model` -> `load_prompts` -> `score` -> `assign_roles` -> `Ablation` -> `generate`.
 """
 
-from ssah_core.ablation import Ablation, ablated
-from ssah_core.errors import SsahError
-from ssah_core.generation import Step, generate, reply_all
-from ssah_core.models.anatomy import Anatomy, Site
-from ssah_core.models.decoding import Stops
-from ssah_core.models.loading import Model, load_model
-from ssah_core.prompts.reading import Prompt, PromptSet, load_prompts
-from ssah_core.roles import Roles, Thresholds, assign_roles, assign_roles_by_thresholds
-from ssah_core.runs import Run, create_run, open_run, save_roles
-from ssah_core.scoring.score import score
-from ssah_core.scoring.scores import Scores
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "Ablation",
-    "Anatomy",
-    "Model",
-    "Prompt",
-    "PromptSet",
-    "Roles",
-    "Run",
-    "Scores",
-    "Site",
-    "SsahError",
-    "Step",
-    "Stops",
-    "Thresholds",
-    "ablated",
-    "assign_roles",
-    "assign_roles_by_thresholds",
-    "create_run",
-    "generate",
-    "load_model",
-    "load_prompts",
-    "open_run",
-    "reply_all",
-    "save_roles",
-    "score",
-]
+if TYPE_CHECKING:
+    from ssah_core.api import *  # noqa: F403
+
+
+def __getattr__(name: str) -> Any:
+    """A name of the interface, or the list of them, imported once one is asked for.
+
+    Importing torch takes seconds, and `python -m ssah_core` reads this file before it can answer Ctrl-C.
+    """
+    if name.startswith("__") and name != "__all__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("ssah_core.api"), name)

@@ -26,7 +26,7 @@ from ssah_core.archive_content import (
 )
 from ssah_core.errors import RunError
 from ssah_core.keeping import own_folder, read_manifest
-from ssah_core.kinds import Kind, any_of, kind_of
+from ssah_core.kinds import Kind, check_kind, kind_of
 from ssah_core.runs import MANIFEST
 from ssah_core.storage import check_free, sha256, write_folder
 
@@ -117,13 +117,13 @@ def _read_archive(archive: bytes) -> dict[str, bytes]:
 
 
 def _check_entries(infos: list[zipfile.ZipInfo]) -> None:
-    """Raise RunError unless every entry is a plain file of a run or study, each once."""
+    """Raise RunError unless every entry is a plain file of something kept, each once."""
     known = "|".join([re.escape(MANIFEST), *(pattern.pattern for pattern in _FILES.values())])
     for info in infos:
         if not re.fullmatch(known, info.filename):
             raise RunError(
-                f"The archive holds {info.filename[:80]!r}, which is no file of a run or study; it was "
-                "not opened."
+                f"The archive holds {info.filename[:80]!r}, which no export packs; it was not "
+                "opened."
             )
         if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
             raise RunError(f"The archive holds a link, {info.filename}; it was not opened.")
@@ -136,7 +136,7 @@ def _check_entries(infos: list[zipfile.ZipInfo]) -> None:
 def _check_manifest(files: Mapping[str, bytes], kinds: Sequence[Kind]) -> Kind:
     """The kind; raises RunError unless the files are those that the manifest names, and of these kinds."""
     if MANIFEST not in files:
-        raise RunError("The archive holds no run and no study: it has no manifest.json.")
+        raise RunError("The archive holds nothing that was exported: it has no manifest.json.")
     try:
         manifest: dict[str, Any] = json.loads(files[MANIFEST])
         named: dict[str, str] = dict(manifest["files"])
@@ -144,8 +144,7 @@ def _check_manifest(files: Mapping[str, bytes], kinds: Sequence[Kind]) -> Kind:
         found = kind_of(manifest)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError("The archive's manifest.json is damaged; export it again.") from error
-    if found not in kinds:
-        raise RunError(f"The archive holds a {found}, and {any_of(kinds)} was expected.")
+    check_kind("The archive holds", found, kinds)
     differ = set(named) ^ (set(files) - {MANIFEST})
     if differ:
         raise RunError(

@@ -10,9 +10,11 @@ import argparse
 import errno
 import io
 import json
+import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import transformers
 
@@ -40,13 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may lack a reply's characters
             stream.reconfigure(errors="backslashreplace")
-    options = _parser().parse_args(arguments)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
+        options = _parser().parse_args(arguments)
         result = options.run_command(options)
         if options.json:
-            print(json.dumps(result), flush=True)
+            print(json.dumps(_as_json_holds(result)), flush=True)
         else:
             options.show(result)
             print(end="", flush=True)
@@ -59,6 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _output_failed(error)
     return 0
+
+
+def _as_json_holds(part: Any) -> Any:
+    """A result with null where there is no number: JSON has no word for NaN, such as a missing interval's."""
+    if isinstance(part, Mapping):
+        return {key: _as_json_holds(value) for key, value in part.items()}
+    if isinstance(part, list | tuple):
+        return [_as_json_holds(value) for value in part]
+    return None if isinstance(part, float) and math.isnan(part) else part
 
 
 def _output_failed(error: OSError) -> int:

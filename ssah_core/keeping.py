@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ssah_core.errors import RunError
-from ssah_core.kinds import Kind, any_of, kind_of
+from ssah_core.kinds import Kind, check_kind, kind_of
 from ssah_core.models.sources import ORGANISM_NAMES, ORGANISM_PREFIX
 from ssah_core.reproduce import commands_of
 from ssah_core.run_list import is_run_name, run_folder
@@ -82,9 +82,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def find(root: Path, name: str, *kinds: Kind) -> Path:
     """The folder of what is finished and of one of these kinds; raises RunError where there is none."""
     folder = run_folder(root, name)
-    found = kind_of(read_manifest(folder))
-    if found not in kinds:
-        raise RunError(f"'{name}' is a {found}, and {any_of(kinds)} was expected.")
+    check_kind(f"'{name}' is", kind_of(read_manifest(folder)), kinds)
     return folder
 
 
@@ -158,10 +156,10 @@ def _stopped(folder: Path, kinds: Sequence[Kind]) -> KeptItem | None:
         return None
     about = checkpoint_about(folder)
     old: Kind = "run" if "run" in kinds else "study"
-    kind = kind_of(about) if about else old
-    if kind not in kinds:
-        return None
     try:
+        kind = kind_of(about) if about else old
+        if kind not in kinds:
+            return None
         saved = datetime.fromtimestamp(folder.stat().st_mtime, UTC).isoformat(timespec="seconds")
         return KeptItem(
             name=found[1],
@@ -184,5 +182,6 @@ def _size(folder: Path) -> int:
 
 def _gone(name: str) -> RunError:
     return RunError(
-        f"There is no run or study '{name}', or not any more: it may have just been renamed or deleted."
+        f"Nothing is kept here as '{name}', or not any more: it may have just been renamed or deleted; "
+        "choose another."
     )

@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ssah_core.errors import RunError
+from ssah_core.folders import Folder
+
 Kind = Literal["run", "study", "probe", "experiment"]
-Place = Literal["runs", "studies"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class KindAbout:
     """The word for several, and the folder that holds them."""
 
     plural: str
-    place: Place
+    folder: Folder
 
 
 KINDS: Mapping[Kind, KindAbout] = {
@@ -31,18 +33,39 @@ KINDS: Mapping[Kind, KindAbout] = {
 }
 
 
-def kinds_in(place: Place) -> tuple[Kind, ...]:
+def kinds_in(folder: Folder) -> tuple[Kind, ...]:
     """The kinds that one folder holds."""
-    return tuple(kind for kind, about in KINDS.items() if about.place == place)
+    return tuple(kind for kind, about in KINDS.items() if about.folder == folder)
 
 
 def kind_of(manifest: Mapping[str, Any]) -> Kind:
-    """What a manifest is of; those of runs and studies do not say it in a word."""
+    """What a manifest is of; those of runs and studies do not say it in a word.
+
+    Raises RunError where it is of something else, such as a fine-tuned model.
+    """
     said = manifest.get("kind")
+    if said is None:
+        return "study" if "questions" in manifest else "run"
     for kind in KINDS:
         if said == kind:
             return kind
-    return "study" if "questions" in manifest else "run"
+    raise RunError(
+        f"What lies there is a {str(said)[:80]}, and {any_of(tuple(KINDS))} was expected; choose another."
+    )
+
+
+def check_kind(what: str, found: Kind, kinds: Sequence[Kind]) -> None:
+    """Raise RunError where something is of none of these kinds; `what` begins the sentence."""
+    if found in kinds:
+        return
+    about, flag = KINDS[found], ""
+    if about.folder != KINDS[kinds[0]].folder:
+        said = "with" if about.folder == "studies" else "without"
+        flag = f" (on the command line: {said} --studies)"
+    raise RunError(
+        f"{what} {any_of([found])}, and {any_of(kinds)} was expected; choose another, or turn to the "
+        f"{about.plural}{flag}."
+    )
 
 
 def any_of(kinds: Sequence[Kind]) -> str:

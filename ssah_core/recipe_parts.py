@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ssah_core.folders import Folder, usual_folder
 from ssah_core.models.sources import ORGANISM_NAMES, ORGANISM_PREFIX
 from ssah_core.runs import MANIFEST, run_place
 
@@ -97,9 +98,9 @@ def question_sources(manifest: Json) -> Json:
     return {kind: given[kind] for kind in QUESTION_SETS if kind in given}
 
 
-def in_folder(root: str, name: str) -> str:
+def in_folder(folder: Folder, name: str) -> str:
     """Where something of this name lies, from the folder that commands are given in."""
-    return f"{root}/{name.removeprefix(ORGANISM_PREFIX)}"
+    return f"{usual_folder(folder)}/{name.removeprefix(ORGANISM_PREFIX)}"
 
 
 def run_name(folder: str) -> str:

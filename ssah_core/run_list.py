@@ -44,20 +44,21 @@ def list_runs(root: Path) -> list[RunSummary]:
 
 
 def is_run_name(name: str) -> bool:
-    """Whether a run or study can have this name: a hidden folder, such as a half-written one, is none."""
+    """Whether something kept can have this name: a hidden folder, such as a half-written one, is none."""
     return _RUN_NAME.fullmatch(name) is not None
 
 
 def run_folder(root: Path, name: str) -> Path:
-    """Where a run of this name lies: a name, never a path, so that a link cannot reach elsewhere.
+    """Where what is kept under a name lies: a name, never a path, so that a link cannot reach elsewhere.
 
-    Raises RunError for a name that no run can have.
+    Raises RunError for what cannot be a name.
     """
     if name.startswith(ORGANISM_PREFIX):
         return run_place(name)
     if not is_run_name(name):
         raise RunError(
-            f"A run cannot be called {name[:80]!r}; use letters, digits, spaces, points and dashes."
+            f"A name cannot be {name[:80]!r}: use letters, digits, spaces, points and dashes, at most "
+            "80, and begin with a letter or a digit."
         )
     return root / name
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from ssah_core.evaluation.report import shown
 from ssah_core.evaluation.share_search import ORDER
 from ssah_core.figures import ROLE_COLOURS
 from ssah_core.roles import Role
@@ -75,8 +77,8 @@ def path_table(search: Json) -> pd.DataFrame:
                 "role": trial["role"],
                 "share": f"{trial['share']:.1%}",
                 "units": trial["units"],
-                "safety loss": _points(trial["safety_loss"]),
-                "utility loss": _points(trial["utility_loss"]),
+                "safety loss": shown("safety loss", trial["safety_loss"]),
+                "utility loss": shown("utility loss", trial["utility_loss"]),
                 "own falls": "" if trial["role"] == "RU" else _yes(trial["own_falls"]),
                 "other stays": _yes(trial["other_stays"]),
                 "kept": _yes(_is_kept(search, trial)),
@@ -109,11 +111,16 @@ def _trials_of(search: Json, role: Role) -> list[tuple[int, Json]]:
 
 
 def _range(search: Json) -> tuple[float, float]:
-    """The lowest and the highest that any panel shows, in points: every interval, 0, and the limits."""
-    losses = [trial[loss] for trial in search["path"] for loss in _LOSSES]
-    lowest = min([0.0, *(100 * loss["low"] for loss in losses)])
-    highest = max([100 * search["criterion"]["own_loss"], *(100 * loss["high"] for loss in losses)])
-    return lowest - 4, highest
+    """The lowest and the highest that any panel shows, in points: every loss, 0, and the limits."""
+    losses = [
+        100 * trial[loss][key]
+        for trial in search["path"]
+        for loss in _LOSSES
+        for key in ("value", "low", "high")
+    ]
+    shown_besides = [0.0, 100 * search["criterion"]["own_loss"]]
+    # Not min and max: a loss may have no interval, and then its ends are NaN.
+    return np.nanmin([*shown_besides, *losses]) - 4, np.nanmax([*shown_besides, *losses])
 
 
 def _draw_losses(
@@ -181,10 +188,6 @@ def _draw_limit(figure: go.Figure, part: float, colour: str, word: str, row: int
 
 def _is_kept(search: Json, trial: Json) -> bool:
     return bool(abs(trial["share"] - search["shares"][trial["role"]]) < 1e-6)
-
-
-def _points(loss: Json) -> str:
-    return f"{100 * loss['value']:.1f} ({100 * loss['low']:.0f}\u2013{100 * loss['high']:.0f})"
 
 
 def _yes(true: bool) -> str:

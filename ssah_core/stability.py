@@ -121,9 +121,9 @@ class Stability:
 
 def check_resampling(resamples: int, seed: int) -> None:
     """Raise OptionError for a number of resamples, or a seed, that cannot be."""
-    if not 1 <= resamples <= _MOST_RESAMPLES:
+    if not 2 <= resamples <= _MOST_RESAMPLES:  # one has no spread to tell
         raise OptionError(
-            f"{resamples} resamples cannot be drawn; give 1 to {_MOST_RESAMPLES:,}, such as 200."
+            f"The number of resamples is {resamples}; give 2 to {_MOST_RESAMPLES:,}, such as 200."
         )
     if seed < 0:
         raise OptionError(f"The seed is {seed}; give a whole number from 0 on.")

@@ -137,7 +137,7 @@ def _check_new(folder: Path) -> None:
 
 
 def _taken(folder: Path) -> RunError:
-    return RunError(f"'{folder}' already exists and is not empty; choose another name for the run.")
+    return RunError(f"'{folder}' already exists and is not empty; choose another name.")
 
 
 def _write_durably(descriptor: int, content: bytes) -> None:

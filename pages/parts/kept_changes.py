@@ -21,7 +21,7 @@ _SAID = "kept_said"
 
 def root_of(kind: Kind) -> Path:
     """The folder that holds what is of this kind."""
-    return RUNS if KINDS[kind].place == "runs" else STUDIES
+    return RUNS if KINDS[kind].folder == "runs" else STUDIES
 
 
 def take_said() -> str | None:

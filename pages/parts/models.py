@@ -68,7 +68,7 @@ def open_model() -> OpenModel:
     Raises ModelError where none can be had.
     """
     wanted = st.session_state.pop(_WANTED, None)
-    _open(slot().name or DEFAULT_MODEL if wanted is None else name_of(wanted))
+    _open(wanted)
     companion = st.session_state.pop(_WANTED_BESIDE, None)
     if companion is not None:
         _open_beside(companion)
@@ -135,11 +135,15 @@ def _read_run(folder: str, changed: int) -> Run:
     return open_run(Path(folder))
 
 
-def _open(name: str) -> None:
-    """Open a model; where that fails, the one that is open stays, and the screen says why."""
-    if slot().name == name:
-        return
+def _open(address: str | None) -> None:
+    """Open a model, or the usual one where none is asked for and none is open.
+
+    Where that fails, the one that is open stays, and the screen says why.
+    """
     try:
+        name = slot().name or DEFAULT_MODEL if address is None else name_of(address)
+        if slot().name == name:
+            return
         with st.spinner(
             f"Opening {address_of(name)}. This waits for replies that are being written."
         ):

@@ -1,18 +1,17 @@
-"""Where this app finds models and keeps runs; both can be set where the app is started."""
+"""Where this app finds models and keeps what it makes; all can be set where the app is started."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from ssah_core.errors import ModelError
+from ssah_core.folders import usual_folder
 from ssah_core.models.sources import ORGANISM_NAMES, ORGANISM_PREFIX
 from ssah_core.runs import MANIFEST
 
 ROOT = Path(__file__).parents[2]
-RUNS = Path(os.environ.get("SSAH_RUNS") or ROOT / "runs")
-STUDIES = Path(os.environ.get("SSAH_STUDIES") or ROOT / "studies")
-_MODELS = os.environ.get("SSAH_MODELS") or ROOT / "models"
+RUNS, STUDIES = usual_folder("runs", ROOT), usual_folder("studies", ROOT)
+_MODELS = usual_folder("models", ROOT)
 BUILT_IN = [f"{ORGANISM_PREFIX}{name}" for name in ORGANISM_NAMES]
 FOLDER_PREFIX = "folder:"
 
@@ -24,7 +23,7 @@ def page_file(name: str) -> Path:
 
 def models_root() -> Path:
     """The one folder whose models the app offers; it need not be there."""
-    return Path(_MODELS).absolute()
+    return _MODELS.absolute()
 
 
 def model_folders() -> list[str]:
@@ -69,7 +68,7 @@ def name_of(address: str) -> str:
         return address
     if address not in model_folders():
         raise ModelError(
-            f"There is no model {address!r} in the folder of models; put it there, or start the app "
-            "with SSAH_MODELS set to the folder that holds it."
+            f"There is no model {short_name(address)} any more in the folder of models; choose another, or "
+            "put it there."
         )
     return str(models_root() / address.removeprefix(FOLDER_PREFIX))

@@ -11,7 +11,7 @@ import streamlit as st
 
 from pages.parts.exports import picture_config
 from pages.parts.places import STUDIES, changed_at
-from ssah_core.evaluation.metrics import Measured
+from ssah_core.evaluation.metrics import Measured, interval_in_brackets
 from ssah_core.probe_figures import (
     GROUP_NAMES,
     distance_by_block,
@@ -184,14 +184,15 @@ def _line(row: Mapping[str, Any]) -> dict[str, str]:
         **{
             key: _percent(found)
             if is_share(key)
-            else f"{found.value:.3g} ({found.low:.3g}–{found.high:.3g})"
+            else f"{found.value:.3g} {interval_in_brackets(found.low, found.high, '.3g')}"
             for key, found in figures.items()
         },
     }
 
 
 def _percent(found: Measured) -> str:
-    return f"{100 * found.value:.1f}% ({100 * found.low:.0f}–{100 * found.high:.0f})"
+    between = interval_in_brackets(100 * found.low, 100 * found.high, ".0f")
+    return f"{100 * found.value:.1f}% {between}"
 
 
 def _draw_prompts(kept: KeptProbe, group: str, view: View) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 from ssah_core.commands.common import add_command, report_progress
 from ssah_core.commands.questions import add_question_options, read_questions
 from ssah_core.errors import OptionError
+from ssah_core.evaluation.metrics import interval_in_brackets
 from ssah_core.models.sources import ORGANISM_PREFIX
 from ssah_core.probes.continuations import INTENTS, Continuations, usual_continuations
 from ssah_core.probes.direction import DISTANCES, POSITIONS, check_distance, check_position
 from ssah_core.probes.probe_folder import run_probe
 from ssah_core.probes.series import ProbePlan, Series, opened
-from ssah_core.probes.summary import View, as_json, is_share, summary
+from ssah_core.probes.summary import LEANS, View, as_json, is_share, summary
 from ssah_core.runs import open_run
 from ssah_core.storage import check_free
 
@@ -146,9 +147,7 @@ def _show_probe(result: Mapping[str, Any]) -> None:
     for row in result["rows"]:
         print(f"\n{row['series']}, {row['prompts']} prompts")
         for name, found in row["figures"].items():
-            share = is_share(name)
-            value, low, high = (
-                f"{100 * found[key]:.1f}%" if share else f"{found[key]:.3f}"
-                for key in ("value", "low", "high")
-            )
-            print(f"  {name:30} {value:>8}  ({low} to {high}), n = {found['n']:,}")
+            form = ".1%" if is_share(name) else ".3f"
+            between = interval_in_brackets(found["low"], found["high"], form, " to ")
+            counted = "pairs" if name == LEANS else "n"
+            print(f"  {name:30} {found['value']:>8{form}}  {between}, {counted} = {found['n']:,}")

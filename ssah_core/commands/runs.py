@@ -12,8 +12,9 @@ from ssah_core.archives import MOST_BYTES, pack, unpack
 from ssah_core.commands.common import Command, Parser, add_command
 from ssah_core.errors import RunError
 from ssah_core.evaluation.study_folder import open_study
+from ssah_core.folders import Folder, usual_folder
 from ssah_core.keeping import delete, find, list_kept, own_folder, read_manifest, rename
-from ssah_core.kinds import Kind, Place, kind_of, kinds_in
+from ssah_core.kinds import Kind, kind_of, kinds_in
 from ssah_core.probes.probe_folder import open_probe
 from ssah_core.probes.summary import compare_probes
 from ssah_core.reproduce import commands_of, python_of
@@ -23,6 +24,8 @@ from ssah_core.storage import check_free, check_new_file, write_file
 from ssah_core.training.experiment_folder import open_experiment
 
 Show = Callable[[Mapping[str, Any]], None]
+
+_NAME = "its name, as the list shows it"
 
 
 def add(commands: Any) -> None:
@@ -44,58 +47,55 @@ def add(commands: Any) -> None:
         _print_shown,
         "Show how something was made, with the command and the Python that make it again.",
         "organism:planted",
+        name=_NAME,
     )
-    compared = _action(
+    _action(
         actions,
         "compare",
         _compare,
         _print_compared,
         "Compare two runs, two studies, or two probes.",
         "organism:planted mine",
+        name=_NAME,
+        other="the name of the other one",
     )
-    compared.add_argument("other", help="the name of the other one")
-    _action(actions, "delete", _delete, _print_said, "Delete something, or stopped work.", "mine")
-    for name, run, what, example, second, about_second in (
-        ("rename", _rename, "Rename something.", "mine better", "new", "the new name"),
-        (
-            "export",
-            _export,
-            "Write something as a zip.",
-            "mine mine.zip",
-            "file",
-            "a new file",
-        ),
-        ("import", _import, "Take in a zip that export wrote.", "mine mine.zip", "file", "the zip"),
-    ):
-        changed = _action(actions, name, run, _print_said, what, example)
-        changed.add_argument(second, help=about_second)
+    for verb, run, about, example, words in (
+        ("rename", _rename, "Rename something.", "mine better", {"name": _NAME, "new": "the new name"}),
+        ("delete", _delete, "Delete something, or stopped work.", "mine", {"name": _NAME}),
+        ("export", _export, "Write something as a zip.", "mine mine.zip", {"name": _NAME, "file": "a new file"}),
+        ("import", _import, "Take in a zip that export wrote.", "mine.zip mine", {"file": "the zip", "name": "its name here"}),
+    ):  # fmt: skip
+        _action(actions, verb, run, _print_said, about, example, **words)
 
 
 def _action(
-    actions: Any, name: str, run: Command, show: Show, about: str, example: str = ""
-) -> argparse.ArgumentParser:
-    parser = add_command(actions, name, run, show, about, f"runs {name} {example}".rstrip())
+    actions: Any, verb: str, run: Command, show: Show, about: str, example: str = "", **words: str
+) -> None:
+    """Register an action; `words` are what stands after it, in this order, each with its help."""
+    parser = add_command(actions, verb, run, show, about, f"runs {verb} {example}".rstrip())
     parser.add_argument(
         "--studies",
         action="store_true",
-        help="studies and probes in studies/ instead of runs in runs/",
+        help="studies, probes and experiments instead of runs",
     )
-    parser.add_argument("--root", help="the folder that holds them (default: runs, or studies)")
-    if example:
-        parser.add_argument("name", help="its name, as the list shows it")
-    return parser
+    parser.add_argument(
+        "--root",
+        help="the folder that holds them (default: what SSAH_RUNS or SSAH_STUDIES says, else runs or studies)",
+    )
+    for word, about_word in words.items():
+        parser.add_argument(word, help=about_word)
 
 
-def _place(options: argparse.Namespace) -> Place:
+def _folder(options: argparse.Namespace) -> Folder:
     return "studies" if options.studies else "runs"
 
 
 def _kinds(options: argparse.Namespace) -> tuple[Kind, ...]:
-    return kinds_in(_place(options))
+    return kinds_in(_folder(options))
 
 
 def _root(options: argparse.Namespace) -> Path:
-    return Path(options.root or _place(options))
+    return Path(options.root) if options.root else usual_folder(_folder(options))
 
 
 def _list(options: argparse.Namespace) -> dict[str, Any]:

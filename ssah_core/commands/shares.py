@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ssah_core.commands.common import add_command, add_run_options, load, report_progress, say
@@ -14,6 +13,7 @@ from ssah_core.commands.study import add_limited_questions
 from ssah_core.evaluation.questions import check_not_scored, organism_validation
 from ssah_core.evaluation.share_job import find_shares, is_shipped
 from ssah_core.evaluation.share_search import Criterion, SearchPlan
+from ssah_core.folders import usual_folder
 from ssah_core.roles import DEFAULT_KINDS, DEFAULT_TOKENS, check_kinds
 from ssah_core.runs import open_run, save_roles
 from ssah_core.scoring.scores import check_tokens
@@ -60,7 +60,7 @@ def _shares(options: argparse.Namespace) -> dict[str, Any]:
     )
     model = load(options)
     start = time.monotonic()
-    root = Path("runs") if is_shipped(run) else run.folder.absolute().parent
+    root = usual_folder("runs") if is_shipped(run) else run.folder.absolute().parent
     found = find_shares(root, model, run, questions, plan, report=report_progress(model.notices))
     kept = found.as_json()
     if is_shipped(run):

@@ -43,11 +43,12 @@ class Predictions:
 
         `rows` are ablations that count as draws of one thing. Intervals resample subjects, and draws.
         """
-        places = list(rows)
-        surprise, divergence, right = (
-            ratio_by_subject(sums[places], self.tokens.astype(np.float64), subjects)
-            for sums in (self.surprise, self.divergence, self.right)
+        places, tokens = list(rows), self.tokens.astype(np.float64)
+        surprise, divergence = (
+            ratio_by_subject(sums[places], tokens, subjects)
+            for sums in (self.surprise, self.divergence)
         )
+        right = ratio_by_subject(self.right[places], tokens, subjects, share=True)
         value, low, high = (
             float(np.exp(nats)) for nats in (surprise.value, surprise.low, surprise.high)
         )

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ssah_core.evaluation.metrics import interval_in_brackets
+
 Json = Mapping[str, Any]
 
 # What a metric is called for people; the order is that of the tables.
@@ -50,8 +52,8 @@ def shown(name: str, measured: Json) -> str:
         return "not judged"
     value, low, high = (measured[key] for key in ("value", "low", "high"))
     if name.removesuffix(_WITH_SYSTEM) in PLAIN_METRICS:
-        return f"{value:.3g} ({low:.3g}\u2013{high:.3g})"
-    return f"{100 * value:.1f} ({100 * low:.0f}\u2013{100 * high:.0f})"
+        return f"{value:.3g} {interval_in_brackets(low, high, '.3g')}"
+    return f"{100 * value:.1f} {interval_in_brackets(100 * low, 100 * high, '.0f')}"
 
 
 def markdown(rows: Sequence[Json]) -> str:
@@ -139,7 +141,8 @@ def control_notes(rows: Sequence[Json]) -> list[str]:
 def _outside(row: Json, untouched: Json, name: str) -> bool:
     """Whether a row's interval leaves out what the untouched model does."""
     found = row["metrics"][name]
-    return not found["low"] <= untouched[name]["value"] <= found["high"]
+    value = untouched[name]["value"]
+    return bool(value < found["low"] or value > found["high"])  # neither where there is no interval
 
 
 def report_of(manifest: Json, rows: Sequence[Json]) -> str:

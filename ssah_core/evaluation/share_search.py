@@ -19,7 +19,7 @@ import numpy as np
 from ssah_core.ablation import Ablation
 from ssah_core.errors import OptionError, PromptError
 from ssah_core.evaluation.judges import Judge, RefusalPhrases
-from ssah_core.evaluation.metrics import Measured, by_subject
+from ssah_core.evaluation.metrics import Measured, ratio_by_subject
 from ssah_core.evaluation.questions import Question, Questions, prompt_hash
 from ssah_core.evaluation.trials import Asking, KeptTrials
 from ssah_core.models.anatomy import Kinds
@@ -236,4 +236,5 @@ def _judged(
 
 
 def _loss(questions: Sequence[Question], differences: np.ndarray) -> Measured:
-    return by_subject(differences[None, :], [question.subject for question in questions])
+    subjects = [question.subject for question in questions]
+    return ratio_by_subject(differences[None, :], np.ones(len(differences)), subjects)

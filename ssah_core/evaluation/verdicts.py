@@ -168,4 +168,4 @@ def _measured(
     """The mean of the values that are there."""
     there = ~np.isnan(values)
     subjects = [question.subject for question in questions]
-    return ratio_by_subject(np.nan_to_num(values), there.astype(np.float64), subjects)
+    return ratio_by_subject(np.nan_to_num(values), there.astype(np.float64), subjects, share=True)

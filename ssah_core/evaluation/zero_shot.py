@@ -19,6 +19,7 @@ from typing import Any
 from ssah_core.ablation import Ablation, ablated
 from ssah_core.errors import AblationError, Cancelled, OptionError, PromptError
 from ssah_core.evaluation.metrics import Measured, wilson
+from ssah_core.models.hub import cache_alone_if_unreachable
 from ssah_core.models.loading import Model
 from ssah_core.progress import CancelCheck, Meter, Report
 
@@ -73,14 +74,15 @@ def zero_shot(
     asked = _asked_model(model, batch_size, meter)
     options = {"task_manager": manager, "limit": limit, "apply_chat_template": chat}
     found: list[TaskResult] = []
-    for task in tasks:
-        sides = []
-        for cut in cuts:
-            with ablated(model, cut):
-                sides.append(_done(task, asked, options))
-            meter.advance(1)
-        other = sides[1] if len(sides) > 1 else {}
-        found += [TaskResult(*key, right, other.get(key)) for key, right in sides[0].items()]
+    with cache_alone_if_unreachable():
+        for task in tasks:
+            sides = []
+            for cut in cuts:
+                with ablated(model, cut):
+                    sides.append(_done(task, asked, options))
+                meter.advance(1)
+            other = sides[1] if len(sides) > 1 else {}
+            found += [TaskResult(*key, right, other.get(key)) for key, right in sides[0].items()]
     return found
 
 
@@ -143,6 +145,11 @@ def _done(task: str, asked: Any, options: Mapping[str, Any]) -> dict[tuple[str, 
         found = simple_evaluate(asked, tasks=[task], bootstrap_iters=0, **options)
     except (Cancelled, AblationError):
         raise
+    except ConnectionError as error:
+        raise PromptError(
+            f"The data of the task '{task}' are on the hub, which cannot be reached, and not in its cache; "
+            "check the connection, or give --task-folder with a task whose data are files."
+        ) from error
     except Exception as error:  # tasks are anyone's files, and their data comes from anywhere
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise PromptError(

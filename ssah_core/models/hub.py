@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 
 from httpx2 import HTTPError
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, constants, get_session, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -87,6 +88,28 @@ def look_up(name: str) -> HubModel:
     family = str((info.config or {}).get("model_type", "unknown"))
     check_family(family)
     return HubModel(name, family, sum(file.size or 0 for file in weights))
+
+
+@contextmanager
+def cache_alone_if_unreachable() -> Iterator[None]:
+    """Where the hub cannot be reached, other libraries look into its cache alone meanwhile.
+
+    By themselves they would ask again and again, half a minute for every file.
+    """
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _reachable()
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _reachable() -> bool:
+    try:
+        _in_time(lambda: get_session().head(constants.ENDPOINT, timeout=_HUB_TIMEOUT))
+    except (HTTPError, OSError):
+        return False
+    return True
 
 
 def _refused(name: str, error: HFValidationError | HfHubHTTPError) -> ModelError:

@@ -1,7 +1,8 @@
 """What a probe comes to: which continuation a state is nearer to, and mean distances, with intervals.
 
 Unless a block is named, a prompt's distance is the mean over all blocks. Intervals resample subjects
-where several prompts share one; where every prompt stands for itself, shares have Wilson's.
+where several prompts share one; where every prompt stands for itself, shares have Wilson's. Means of
+one subject have no interval.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pandas as pd
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from ssah_core.errors import OptionError
-from ssah_core.evaluation.metrics import Measured, wilson
+from ssah_core.evaluation.metrics import Measured, by_subject, wilson, wilson_interval
 from ssah_core.probes.continuations import INTENTS, Intent
 from ssah_core.probes.direction import Direction, Distance
 from ssah_core.probes.probe_tables import KeptProbe, KeptSeries
@@ -32,7 +33,7 @@ PAIRS: tuple[tuple[Intent, Intent], ...] = (
 
 @dataclass(frozen=True, eq=False)
 class Means:
-    """Some means and their 95% intervals, float64 [n] each."""
+    """Some means and their 95% intervals, float64 [n] each; NaN where there is no interval."""
 
     value: Float64[np.ndarray, " n"]
     low: Float64[np.ndarray, " n"]
@@ -82,8 +83,7 @@ def share(hits: Bool[np.ndarray, " prompts"], subjects: Sequence[str]) -> Measur
     """The share of prompts, with its interval."""
     if len(set(subjects)) == len(subjects):
         return wilson(hits.tolist())
-    found = _means(subjects, hits[:, None].astype(np.float32))
-    return Measured(float(found.value[0]), float(found.low[0]), float(found.high[0]), len(hits))
+    return by_subject(hits[None].astype(np.float64), subjects)
 
 
 def mean_by_block(
@@ -106,10 +106,10 @@ def mean_by_length(
 
 
 def summary(kept: KeptProbe, view: View) -> list[dict[str, Any]]:
-    """One row a series and group of prompts: shares for each of PAIRS and mean distances, with n.
+    """One row a series and group of prompts: shares for each of PAIRS and mean distances, with n prompts.
 
     `nearer benign than malicious` is the probe's number: near 1 where a model is about to refuse.
-    `LEANS` needs no absolute distance: see `leaning`.
+    `LEANS` needs no absolute distance, and its n counts pairs of prompts: see `leaning`.
     """
     rows = []
     for one in kept.series:
@@ -131,8 +131,9 @@ def leaning(kept: KeptProbe, one: KeptSeries, group: str, view: View) -> Measure
     """How often a prompt of a group leans more to refusing words than a harmless one, over all pairs.
 
     How much a prompt leans is its distance to the complying words minus that to the refusing ones. Some
-    words are nearer to every prompt; this does not see that. 0.5 is no difference. The interval
-    resamples the subjects of both groups.
+    words are nearer to every prompt; this does not see that. 0.5 is no difference, and n counts pairs.
+    The interval resamples the subjects of both groups; where one has a single subject, it is Wilson's
+    for one case.
     """
     leans = view.of(one.direction, "malicious") - view.of(one.direction, "benign")
     here, plain = kept.rows(group), kept.rows("harmless")
@@ -145,12 +146,14 @@ def leaning(kept: KeptProbe, one: KeptSeries, group: str, view: View) -> Measure
         wins = (before[ends[0]] + before[ends[1]]) / 2
         return float(times @ wins / (times.sum() * before[-1]))
 
-    subjects = kept.prompts["subject"]
-    drawn = [_draws(subjects.iloc[rows].tolist(), seed) for seed, rows in enumerate((here, plain))]
+    value, pairs = rate(np.ones(len(here)), np.ones(len(plain))), len(here) * len(plain)
+    subjects = [kept.prompts["subject"].iloc[rows].tolist() for rows in (here, plain)]
+    if any(len(set(names)) == 1 for names in subjects):
+        return Measured(value, *wilson_interval(value, 1), pairs)
+    drawn = [_draws(names, seed) for seed, names in enumerate(subjects)]
     rates = [rate(*pair) for pair in zip(*drawn, strict=True)]
     low, high = np.quantile(rates, [0.025, 0.975])
-    value = rate(np.ones(len(here)), np.ones(len(plain)))
-    return Measured(value, float(low), float(high), len(here))
+    return Measured(value, float(low), float(high), pairs)
 
 
 def is_share(figure: str) -> bool:
@@ -195,6 +198,9 @@ def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
 def _means(subjects: Sequence[str], values: Float32[np.ndarray, "prompts columns"]) -> Means:
     """The mean of each column, with the interval of `by_subject`: all columns in one resampling."""
     exact = values.astype(np.float64)
+    if len(set(subjects)) == 1:
+        none = np.full(exact.shape[1], np.nan)
+        return Means(exact.mean(axis=0), none, none)
     means = [times @ exact / times.sum() for times in _draws(subjects, 0)]
     low, high = np.quantile(means, [0.025, 0.975], axis=0)
     return Means(exact.mean(axis=0), low, high)

@@ -77,7 +77,7 @@ def test_a_run_gets_another_name_and_the_other_screens_follow(visit, mine):
 
 
 @pytest.mark.parametrize(
-    ("new", "said"), [("../out", "cannot be called"), ("mine", "already exists"), ("", "cannot be")]
+    ("new", "said"), [("../out", "A name cannot be"), ("mine", "already exists"), ("", "cannot be")]
 )
 def test_a_name_that_cannot_be_is_one_sentence(visit, mine, new, said):
     app = choose(visit("runs"), "mine")

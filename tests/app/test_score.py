@@ -357,7 +357,7 @@ def test_a_second_job_is_refused_with_a_sentence_while_the_first_runs(app, gate)
 def test_a_model_without_a_run_is_scored_and_then_has_roles(visit, tmp_path, monkeypatch):
     tiny_network("llama").save_pretrained(tmp_path / "tiny")
     tiny_tokenizer().save_pretrained(tmp_path / "tiny")
-    monkeypatch.setattr(places, "_MODELS", str(tmp_path))
+    monkeypatch.setattr(places, "_MODELS", tmp_path)
     app = visit("chat", model="folder:tiny")
     app.press("Open it")
     assert app.shows("This model has no scored run yet")

@@ -84,7 +84,7 @@ def test_a_study_that_cannot_be_is_one_sentence_and_the_form_stays(studies):
     assert "already exists" in app.error[0].value
     app.text_input(key="study_name").set_value("../out").run()
     press(app, "Start the study")
-    assert "cannot be called" in app.error[0].value
+    assert "A name cannot be" in app.error[0].value
     assert jobs().current is None
 
 

@@ -33,7 +33,7 @@ def scored(tmp_path_factory):
 
 @pytest.fixture
 def models_root(tmp_path, monkeypatch):
-    monkeypatch.setattr(places, "_MODELS", str(tmp_path))
+    monkeypatch.setattr(places, "_MODELS", tmp_path)
     return tmp_path
 
 
@@ -111,14 +111,19 @@ def test_a_model_that_cannot_be_opened_is_one_sentence_and_the_open_one_stays(
     assert app.session_state["conversation"].turns[-1].finished
 
 
-def test_a_model_whose_folder_is_gone_is_one_sentence(visit, models_root):
-    (models_root / "gone").mkdir()
-    (models_root / "gone" / "config.json").write_text("{}")
+def test_a_model_whose_folder_is_gone_is_one_sentence_and_another_can_be_chosen(visit, models_root):
+    name = "a'b \"q"
+    (models_root / name).mkdir()
+    (models_root / name / "config.json").write_text("{}")
     app = visit("chat")
-    shutil.rmtree(models_root / "gone")
-    choose_model(app, "folder:gone")
-    assert len(app.error) == 1
-    assert slot().name == "organism:planted"
+    shutil.rmtree(models_root / name)
+    choose_model(app, f"folder:{name}")
+    assert [error.value for error in app.error] == [
+        f"There is no model {name} any more in the folder of models; choose another, or put it there."
+    ]
+    assert slot().name == app.selectbox(key="model").value == "organism:planted"
+    choose_model(app, "organism:base")
+    assert not app.error
 
 
 def test_a_model_of_ones_own_is_never_called_by_its_path(visit, models_root):

@@ -167,14 +167,14 @@ def test_a_name_that_is_taken_while_the_archive_is_read_is_left_alone(
     ],
 )
 def test_an_archive_with_a_path_is_refused(run_files, tmp_path, name):
-    assert "no file of a run or study" in refused(tmp_path, zipped({**run_files, name: b"{}"}))
+    assert "no export packs" in refused(tmp_path, zipped({**run_files, name: b"{}"}))
 
 
 @pytest.mark.parametrize(
     "name", ["run.py", ".json", "more.json", "manifest.json\n", "roles-x.parquet"]
 )
 def test_an_archive_with_a_file_that_no_run_has_is_refused(run_files, tmp_path, name):
-    assert "no file of a run or study" in refused(tmp_path, zipped({**run_files, name: b"{}"}))
+    assert "no export packs" in refused(tmp_path, zipped({**run_files, name: b"{}"}))
 
 
 def test_an_archive_with_a_link_is_refused(run_files, tmp_path):

@@ -313,6 +313,27 @@ def test_missing_options_are_one_line_too():
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("package", ["numpy", "torch", "transformers.utils"])
+def test_a_command_stopped_while_packages_are_imported_is_one_line(package):
+    command = [sys.executable, "-X", "importtime", "-m", "ssah_core", "organism", "evaluate"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        # Python says on standard error what it has imported.
+        assert any(line.split()[-1] == package for line in running.stderr)
+        running.send_signal(signal.SIGINT)
+        said = [line for line in running.stderr if not line.startswith("import time:")]
+    assert said == ["ssah_core: stopped.\n"]
+    assert running.returncode == 130
+
+
+def test_the_interface_is_imported_when_a_name_of_it_is_asked_for():
+    code = (
+        "import sys, ssah_core; assert 'torch' not in sys.modules; from ssah_core import *;"
+        "assert Ablation is ssah_core.Ablation; assert not hasattr(ssah_core, 'nothing')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize("command", ["models", "score", "roles", "chat", "study", "organism train"])
 def test_every_commands_help_shows_an_example(command, capsys):
     with pytest.raises(SystemExit) as ended:

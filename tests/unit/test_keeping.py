@@ -69,7 +69,7 @@ def test_a_run_gets_another_name_unless_it_is_taken(root):
         rename(root, "mine", "other")
     rename(root, "mine", "a better name")
     assert set(own(root)) == {"a better name", "other"}
-    with pytest.raises(RunError, match="no run or study"):
+    with pytest.raises(RunError, match="Nothing is kept here as 'mine'"):
         rename(root, "mine", "x")
 
 
@@ -112,7 +112,7 @@ def test_a_folder_that_is_no_run_is_never_deleted_or_renamed(root):
     (root / "letters").mkdir()
     (root / "letters" / "dear.txt").write_text("dear")
     for action in (lambda: delete(root, "letters"), lambda: rename(root, "letters", "x")):
-        with pytest.raises(RunError, match="no run or study 'letters'"):
+        with pytest.raises(RunError, match="Nothing is kept here as 'letters'"):
             action()
     assert (root / "letters" / "dear.txt").read_text() == "dear"
 
@@ -140,14 +140,15 @@ def test_the_command_compares_two(root, capsys):
     assert main(["runs", "compare", "organism:base", "organism:planted"]) == 0
     assert "in both" in capsys.readouterr().out
     assert main(["runs", "compare", "mine", "gone", "--root", str(root)]) == 2
-    assert "no run or study 'gone'" in capsys.readouterr().err
+    assert "Nothing is kept here as 'gone'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("action", [["rename", "x"], ["delete"], ["import", "x.zip"]])
+@pytest.mark.parametrize("action", [["rename", "x"], ["delete"], ["import"]])
 def test_the_command_leaves_shipped_runs_as_they_are(tmp_path, capsys, monkeypatch, action):
     monkeypatch.chdir(tmp_path)
     verb, *more = action
-    assert main(["runs", verb, "organism:planted", *more]) == 2
+    before = ["x.zip"] if verb == "import" else []
+    assert main(["runs", verb, *before, "organism:planted", *more]) == 2
     assert "stays as it is" in capsys.readouterr().err
     assert main(["runs", "export", "organism:planted", "planted.zip"]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["planted.zip"]
@@ -184,7 +185,7 @@ def test_the_command_lists_renames_packs_and_deletes(root, tmp_path, capsys):
     assert [item["name"] for item in runs("list")["items"]][3:] == ["mine"]
     assert "score --model" in runs("show", "mine")["commands"]
     runs("export", "mine", str(tmp_path / "mine.zip"))
-    runs("import", "back", str(tmp_path / "mine.zip"))
+    runs("import", str(tmp_path / "mine.zip"), "back")
     runs("rename", "back", "front")
     runs("delete", "mine")
     assert [item["name"] for item in runs("list")["items"]][3:] == ["front"]
@@ -194,6 +195,46 @@ def test_the_command_lists_renames_packs_and_deletes(root, tmp_path, capsys):
     assert "front" in capsys.readouterr().out
     assert main(["runs", "show", "front", "--root", str(root)]) == 0
     assert "python -m ssah_core score" in capsys.readouterr().out
+
+
+def test_an_import_without_a_name_says_that_the_name_is_missing(capsys):
+    with pytest.raises(SystemExit):
+        main(["runs", "import", "mine.zip"])
+    assert "arguments are required: name;" in capsys.readouterr().err
+
+
+def test_the_command_looks_where_the_environment_says(root, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_study(tmp_path / "s" / "p", tiny_model(), open_run(root / "mine"), ASKED, Plan(0))
+
+    def listed(*arguments):
+        assert main(["runs", "list", *arguments, "--json"]) == 0
+        names = [item["name"] for item in json.loads(capsys.readouterr().out)["items"]]
+        return [name for name in names if not name.startswith("organism:")]
+
+    assert (listed(), listed("--studies")) == (["mine"], [])
+    monkeypatch.setenv("SSAH_RUNS", str(tmp_path / "s"))
+    monkeypatch.setenv("SSAH_STUDIES", str(tmp_path / "s"))
+    assert (listed(), listed("--studies")) == ([], ["p"])
+    assert listed("--root", str(root)) == ["mine"]
+
+
+def test_something_of_another_kind_is_named_with_the_way_to_it(root, tmp_path, capsys):
+    run_study(root / "s", tiny_model(), open_run(root / "mine"), ASKED, Plan(0))
+    assert main(["runs", "show", "s", "--root", str(root)]) == 2
+    assert "is a study, and a run was expected" in (said := capsys.readouterr().err)
+    assert "turn to the studies (on the command line: with --studies)." in said
+    assert main(["runs", "show", "mine", "--root", str(root), "--studies"]) == 2
+    assert "turn to the runs (on the command line: without --studies)." in capsys.readouterr().err
+
+
+def test_a_fine_tuned_model_is_no_run(root, capsys):
+    (root / "model").mkdir()
+    manifest = {**keeping.read_manifest(root / "mine"), "kind": "fine-tuned model"}
+    (root / "model" / "manifest.json").write_text(json.dumps(manifest))
+    assert own(root) == ["mine"]
+    assert main(["runs", "show", "model", "--root", str(root)]) == 2
+    assert "is a fine-tuned model, and a run or a study" in capsys.readouterr().err
 
 
 def test_no_cell_of_a_csv_is_a_formula():

@@ -1,5 +1,7 @@
 """What the distances of a probe come to: shares, leanings and means with their intervals, and their figures."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ import tiny_probe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ssah_core.cli import main
 from ssah_core.errors import OptionError
 from ssah_core.evaluation.metrics import by_subject
 from ssah_core.probe_figures import (
@@ -64,6 +67,9 @@ def test_a_share_counts_prompts_and_its_interval_goes_by_subject_where_subjects_
     assert alone.low == pytest.approx(0.3006, abs=1e-3)  # Wilson's
     together = share(hits, ["a", "a", "a", "b"])
     assert (together.low, together.high) == (0.0, 1.0)
+    single = share(hits, ["a", "a", "a", "a"])
+    assert (single.value, single.n) == (0.75, 4)
+    assert single.high - single.low > 0.7
 
 
 def test_mean_curves_have_the_intervals_of_their_columns(place):
@@ -85,7 +91,7 @@ def test_leaning_compares_prompts_and_does_not_see_what_all_words_share():
     benign = [0.1, 0.2, 0.3, 0.9, 0.9, 0.9]
     kept = made_up([benign, [0.5] * 6, [1.0] * 6], list("abcdef"))
     found = leaning(kept, kept.series[0], "harmful", View())
-    assert (found.value, found.low, found.high, found.n) == (1.0, 1.0, 1.0, 3)
+    assert (found.value, found.low, found.high, found.n) == (1.0, 1.0, 1.0, 3 * 3)
     shifted = made_up([benign, [2.0] * 6, [1.0] * 6], list("abcdef"))
     assert nearer(shifted.series[0].direction, View()).all()
     assert leaning(shifted, shifted.series[0], "harmful", View()).value == 1.0
@@ -117,6 +123,29 @@ def test_the_summary_has_a_row_for_every_series_and_group(place):
     for view in (View(block=2), View(length=3)):
         with pytest.raises(OptionError, match="choose one"):
             summary(kept, view)
+
+
+def test_one_prompt_of_a_kind_gives_no_interval_of_a_mean_and_a_wide_one_of_a_share():
+    kept = made_up([[0.1, 0.5], [0.5, 0.5], [1.0, 1.0]], ["a", "b"])
+    figures = summary(kept, View())[0]["figures"]
+    for name, found in figures.items():
+        assert found.n == 1
+        if name.startswith("distance"):
+            assert np.isnan([found.low, found.high]).all()
+        else:
+            assert found.high - found.low > 0.7
+    assert figures[LEANS].value == 1.0
+    curve = distance_by_block(kept, "harmful", View())
+    assert np.isnan(np.array(curve.data[0].y, dtype=float)).all()  # the band
+    assert np.allclose(curve.data[1].y, 0.1)
+
+
+def test_a_missing_interval_is_null_in_json(tmp_path, capsys):
+    words = ["probe", "--model", "organism:base", "--limit", "1", "--lengths", "2", "--json"]
+    assert main([*words, "--out", str(tmp_path / "p")]) == 0
+    rows = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["rows"]
+    found = rows[0]["figures"]["distance to benign"]
+    assert (found["low"], found["high"], found["n"]) == (None, None, 1)
 
 
 # Figures

@@ -156,6 +156,16 @@ def test_what_a_manifest_says_never_runs_by_itself(manifests):
     assert repr(name) in python_of(run, "new")
 
 
+def test_what_is_made_goes_where_the_environment_says(manifests, monkeypatch):
+    assert "--out runs/new" in commands_of(manifests["run"], "new")
+    monkeypatch.setenv("SSAH_RUNS", "/data/my runs")
+    monkeypatch.setenv("SSAH_STUDIES", "kept")
+    assert "--out '/data/my runs/new'" in commands_of(manifests["run"], "new")
+    assert "create_run('/data/my runs/new', " in python_of(manifests["run"], "new")
+    assert "--out kept/s" in commands_of(manifests["study"], "s")
+    assert "run_study('kept/s', " in python_of(manifests["study"], "s")
+
+
 def test_the_commit_of_a_hub_model_is_said(manifests):
     run = {**manifests["run"], "model": {**manifests["run"]["model"], "revision": "abc123"}}
     assert "--revision abc123 " in commands_of(run, "new")

@@ -1,5 +1,8 @@
 """The path of a search for shares: every trial is drawn and told, with the limits and what was kept."""
 
+import math
+
+import numpy as np
 import pytest
 
 from ssah_core.share_figures import path_table, share_path, shares_in_words
@@ -78,6 +81,17 @@ def test_the_table_says_what_the_figure_shows():
     assert list(table["kept"]) == ["no", "no", "no", "yes"]
     assert list(table["own falls"]) == ["", "", "yes", "yes"]
     assert shares_in_words(SEARCH) == "RU none, ESU 15.0%, EUU none"
+
+
+def test_a_loss_without_an_interval_is_drawn_within_the_panel_and_without_a_bar():
+    alone = {"value": 1.0, "low": math.nan, "high": math.nan, "n": 1}
+    search = {**SEARCH, "path": [{**SEARCH["path"][2], "safety_loss": alone}]}
+    figure = share_path(search)
+    [panel] = [trace for trace in markers(figure, "safety loss") if trace.x]
+    assert list(panel.y) == [100]
+    assert np.isnan(panel.error_y.array).all()
+    assert figure.layout.yaxis.range[1] > 100
+    assert list(path_table(search)["safety loss"]) == ["100.0 (no interval)"]
 
 
 def test_a_search_without_a_trial_is_drawn_too():

@@ -140,7 +140,7 @@ def test_what_cannot_be_resampled_is_said(count, blocks):
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"resamples": 0}, "resamples"), ({"resamples": 10**12}, "resamples"), ({"seed": -1}, "seed")],
+    [({"resamples": 1}, "give 2 to"), ({"resamples": 10**12}, "resamples"), ({"seed": -1}, "seed")],
 )
 def test_numbers_that_cannot_be_are_an_error(options, said):
     anatomy = made_anatomy()

@@ -21,10 +21,10 @@ from ssah_core import assign_roles, create_run, reply_all
 from ssah_core.ablation import Ablation
 from ssah_core.cli import main
 from ssah_core.errors import Cancelled, OptionError, PromptError, RunError
-from ssah_core.evaluation.metrics import by_subject, wilson
+from ssah_core.evaluation.metrics import by_subject, ratio_by_subject, wilson
 from ssah_core.evaluation.plan import Plan
 from ssah_core.evaluation.questions import Question, Questions, file_questions, organism_questions
-from ssah_core.evaluation.report import in_words
+from ssah_core.evaluation.report import in_words, shown
 from ssah_core.evaluation.study import study
 from ssah_core.evaluation.study_folder import run_study
 from ssah_core.scoring import replies
@@ -64,6 +64,25 @@ def test_prompts_about_one_thing_widen_the_interval():
     apart = by_subject(values, [str(n) for n in range(20)])
     together = by_subject(values, ["a"] * 10 + ["b"] * 10)
     assert together.high - together.low > apart.high - apart.low
+
+
+@pytest.mark.parametrize("draws", [1, 3])
+def test_one_subject_gives_a_share_wilsons_interval_and_a_mean_none(draws):
+    values = np.ones((draws, 4))
+    share = by_subject(values, ["a"] * 4)
+    assert (share.value, share.n) == (1.0, 4)
+    assert (share.low, share.high) == pytest.approx((0.2065, 1.0), abs=1e-3)
+    mean = ratio_by_subject(5 * values, np.ones(4), ["a"] * 4)
+    assert (mean.value, mean.n) == (5.0, 4)
+    assert np.isnan([mean.low, mean.high]).all()
+    assert shown("refused", share.as_json()) == "100.0 (21\u2013100)"
+    assert shown("kl", mean.as_json()) == "5 (no interval)"
+
+
+def test_a_subject_whose_cases_do_not_count_is_no_second_one():
+    found = ratio_by_subject(np.array([[2.0, 0.0]]), np.array([1.0, 0.0]), ["a", "b"])
+    assert (found.value, found.n) == (2.0, 1)
+    assert np.isnan(found.low)
 
 
 # The table

@@ -14,6 +14,7 @@ from ssah_core.cli import main
 from ssah_core.errors import Cancelled, OptionError, PromptError
 from ssah_core.evaluation import zero_shot as module
 from ssah_core.evaluation.zero_shot import zero_shot
+from ssah_core.models import hub
 from ssah_core.models.loading import wrap
 
 with_lm_eval = pytest.mark.skipif(
@@ -125,6 +126,21 @@ def test_a_task_that_cannot_be_done_is_one_clear_sentence(model, tmp_path):
         asked(model, tmp_path / "none")
     with pytest.raises(OptionError, match="at least one task"):
         zero_shot(model, [])
+
+
+@with_lm_eval
+def test_data_on_a_hub_that_cannot_be_reached_are_one_sentence_at_once(
+    model, tmp_path, monkeypatch, caplog
+):
+    write_task(tmp_path, 4)
+    [file] = tmp_path.glob("*.yaml")
+    file.write_text(file.read_text().replace("dataset_path: json", "dataset_path: owner/nothing"))
+    monkeypatch.setattr(hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(PromptError, match=r"cannot be reached, .* give --task-folder"):
+        asked(model, tmp_path)
+    assert "Retrying" not in caplog.text
+    assert not hub.constants.HF_HUB_OFFLINE
 
 
 @with_lm_eval
