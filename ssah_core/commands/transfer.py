@@ -49,7 +49,7 @@ def add(commands: Any) -> None:
         "--resamples",
         type=int,
         default=RESAMPLES,
-        help="of the prompts, for what moves by chance (default 200; 0 leaves it out)",
+        help="of the prompts, for what moves by chance (default 200; at least 2, or 0 for none)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the resamples")
     parser.add_argument("--out", help="a new JSON file: all of it, and every unit that moved")
