@@ -152,8 +152,8 @@ def _item(folder: Path, name: str, kinds: Sequence[Kind]) -> KeptItem | None:
 def _stopped(folder: Path, kinds: Sequence[Kind]) -> KeptItem | None:
     """Work that was stopped; a run or study of an old version does not say which, and is listed anyway."""
     found = _PARTIAL.fullmatch(folder.name)
-    if found is None or not is_run_name(found[1]):
-        return None
+    if found is None or not is_run_name(found[1]) or folder.with_name(found[1]).exists():
+        return None  # of the last, somebody else was faster: there is nothing to go on to
     about = checkpoint_about(folder)
     old: Kind = "run" if "run" in kinds else "study"
     try:

@@ -1,8 +1,9 @@
 """Figures with how many cases they rest on and a 95% interval.
 
 Prompts about one thing are not independent, so rates are bootstrapped by subject where subjects are
-known, and by the Wilson score interval where every prompt stands for itself. One subject cannot be
-resampled: a share has Wilson's interval for one case then, and any other mean has none.
+known, and by the Wilson score interval where every prompt stands for itself. Where all subjects are alike,
+resampling sees no difference: a share of nothing or of everything has Wilson's interval over subjects, and
+any other mean of one subject has none.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def ratio_by_subject(
 ) -> Measured:
     """The mean of what `sums` add up, `counts` in each case, with an interval as `by_subject`.
 
-    `share` says that no sum is below 0 or above its count: one subject gives an interval, too.
+    `share` says that no sum is below 0 or above its count, so that one subject, and shares of 0 and 1, have
+    an interval, too.
     Counts are the same for every draw, or have a row for each. Cases that count nothing are none of the
     figure's n; NaN where no case counts.
     """
@@ -87,9 +89,11 @@ def ratio_by_subject(
     if not counts.any():
         return Measured(math.nan, math.nan, math.nan, 0)
     value, counted = float(sums.sum() / counts.sum()), int((counts > 0).sum()) // draws
-    if len(set(np.array(subjects)[(counts > 0).any(axis=0)])) == 1:
-        low, high = wilson_interval(value, 1) if share else (math.nan, math.nan)
-        return Measured(value, low, high, counted)
+    asked = len(set(np.array(subjects)[(counts > 0).any(axis=0)]))
+    if share and (asked == 1 or value in (0, 1)):
+        return Measured(value, *wilson_interval(value, asked), counted)
+    if asked == 1:
+        return Measured(value, math.nan, math.nan, counted)
     known = sorted(set(subjects))
     place = {subject: index for index, subject in enumerate(known)}
     member = np.zeros((cases, len(known)))

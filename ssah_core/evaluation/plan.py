@@ -32,8 +32,12 @@ class Plan:
     reply_tokens: int = 48
 
     def __post_init__(self) -> None:
-        if self.controls < 0 or not self.fills:
-            raise OptionError("A study needs at least one fill, and 0 or more controls.")
+        if self.controls < 0 or not self.fills or len(set(self.fills)) < len(self.fills):
+            raise OptionError(
+                "A study needs at least one fill, each named once, and 0 or more controls."
+            )
+        if self.reply_tokens < 1:
+            raise OptionError(f"A reply of {self.reply_tokens} tokens cannot be; give at least 1.")
         for fill in self.fills:
             check_fill(fill)
         if not all(0 < share <= _HIGHEST_SHARE for share in self.shares):

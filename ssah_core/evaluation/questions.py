@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from ssah_core.errors import PromptError
+from ssah_core.errors import OptionError, PromptError
 from ssah_core.organism.world import Example, split
 from ssah_core.prompts.reading import PromptSet
 from ssah_core.runs import Run
@@ -43,7 +43,9 @@ class Questions:
         return (*self.harmful, *self.harmless, *self.look_alikes)
 
     def first(self, most: int | None) -> Questions:
-        """At most so many of each set, the first ones; None: all."""
+        """At most so many of each set, the first ones; None: all. Raises OptionError for none."""
+        if most is not None and most < 1:
+            raise OptionError(f"A limit of {most} prompts leaves none; give at least 1.")
         return replace(
             self,
             harmful=self.harmful[:most],
@@ -73,7 +75,17 @@ def organism_validation() -> Questions:
 def file_questions(
     harmful: PromptSet, harmless: PromptSet, look_alikes: PromptSet | None = None
 ) -> Questions:
-    """Questions from prompt sets; every prompt is a subject of its own, and no answer is exact."""
+    """Questions from prompt sets; every prompt is a subject of its own, and no answer is exact.
+
+    Raises PromptError where a prompt is both harmful and harmless.
+    """
+    asked = {_plain(prompt.text) for prompt in harmless.prompts}
+    both = [prompt.text for prompt in harmful.prompts if _plain(prompt.text) in asked]
+    if both:
+        raise PromptError(
+            f"{len(both)} prompts are among the harmful and among the harmless ones (such as "
+            f"'{both[0][:80]}'); leave them out of one of the two."
+        )
     sets = {"harmful": harmful, "harmless": harmless, "look_alikes": look_alikes}
     given = {name: prompts for name, prompts in sets.items() if prompts is not None}
     return Questions(

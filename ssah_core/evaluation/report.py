@@ -81,9 +81,7 @@ def table_rows(manifest: Json, rows: Sequence[Json]) -> list[Json]:
 def in_words(rows: Sequence[Json]) -> str:
     """What switching ESU off did, beside as many random units, in one or two sentences."""
     found = {(row["removed"], row["control"]): row["metrics"] for row in reversed(rows)}
-    before, cut, random = (
-        found.get(key) for key in (("nothing", None), ("ESU", None), ("ESU", "size"))
-    )
+    before, cut = found.get(("nothing", None)), found.get(("ESU", None))
     if before is None or cut is None:
         return "No units are ESU, so none were switched off."
 
@@ -94,7 +92,12 @@ def in_words(rows: Sequence[Json]) -> str:
         f"With nothing off, {percent(before, 'refused')} of the harmful requests are refused; with ESU "
         f"off, {percent(cut, 'refused')}"
     )
-    text += f"; with as many random units off, {percent(random, 'refused')}." if random else "."
+    random = [
+        f"{percent(found['ESU', control], 'refused')} ({control}-matched)"
+        for control in ("size", "layer")
+        if ("ESU", control) in found
+    ]
+    text += f"; with as many random units off, {' and '.join(random)}." if random else "."
     if "harmless_correct" in before:
         return text + (
             f" Harmless prompts are answered exactly in {percent(before, 'harmless_correct')} of the "
@@ -132,7 +135,7 @@ def control_notes(rows: Sequence[Json]) -> list[str]:
         if moved:
             what = removed_name(row)
             notes.append(
-                f"{what[0].upper()}{what[1:]}, fill {row['fill']}, do some damage of their own: "
+                f"{what[0].upper()}{what[1:]}, fill {row['fill']}, have an effect of their own: "
                 f"{'; '.join(moved)}. Read {row['removed']} against this row, not against nothing."
             )
     return notes
@@ -141,19 +144,23 @@ def control_notes(rows: Sequence[Json]) -> list[str]:
 def _outside(row: Json, untouched: Json, name: str) -> bool:
     """Whether a row's interval leaves out what the untouched model does."""
     found = row["metrics"][name]
-    value = untouched[name]["value"]
-    return bool(value < found["low"] or value > found["high"])  # neither where there is no interval
+    before = untouched[name]
+    # Neither is outside the other's interval where there is none.
+    apart = before["value"] < found["low"] or before["value"] > found["high"]
+    return bool(apart and not before["low"] <= found["value"] <= before["high"])
 
 
 def report_of(manifest: Json, rows: Sequence[Json]) -> str:
     """The whole report: what was done, the table, what the controls say, how it is read."""
-    roles, asked = manifest["roles"], manifest["questions"]
+    roles, asked, plan = manifest["roles"], manifest["questions"], manifest["plan"]
     counts = ", ".join(f"{role} {count:,}" for role, count in roles["counts"].items())
     table = table_rows(manifest, rows)
     notes = control_notes(table) or [
-        "The interval of every random control holds the untouched model's figure: no effect was seen."
+        "The interval of every random control holds the untouched model's refusals and harmless answers: no "
+        "effect on them was seen."
+        if plan["controls"]
+        else "There were no random controls, so nothing says what as many other units do."
     ]
-    plan = manifest["plan"]
     others = [row for row in rows if row not in table]
     parts = [
         f"# Ablation study of {manifest['model']['name']}",

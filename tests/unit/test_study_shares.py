@@ -92,8 +92,7 @@ def test_the_report_says_where_random_units_do_damage(tmp_path, run):
     for row in rows:
         if row["control"]:
             row["metrics"]["refused"] = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 4}
-    before = rows[0]["metrics"]["refused"]["value"]
-    assert not 0.4 <= before <= 0.6
+    rows[0]["metrics"]["refused"] = {"value": 1.0, "low": 0.9, "high": 1.0, "n": 4}
     assert any("Random, as many as ESU (size-matched)" in note for note in control_notes(rows))
 
 
