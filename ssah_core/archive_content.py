@@ -6,7 +6,7 @@ Hashes prove only that nothing was changed since an archive was packed, not that
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ssah_core.errors import RunError
-from ssah_core.evaluation.report import control_notes, in_words, markdown
+from ssah_core.evaluation.report import (
+    PLAIN_METRICS,
+    WITH_SYSTEM,
+    control_notes,
+    in_words,
+    markdown,
+)
 from ssah_core.evaluation.study_folder import KeptStudy, open_study
 from ssah_core.experiment_figures import curves_of
 from ssah_core.models.anatomy import Anatomy
@@ -74,7 +80,7 @@ def check_study(folder: Path) -> None:
         control_notes(kept.table)
         commands_of(kept.manifest, folder.name)
         python_of(kept.manifest, folder.name)
-        known = _says_who(kept.manifest) and _replies_fit(kept)
+        known = _says_who(kept.manifest) and _replies_fit(kept) and _are_shares(kept.rows)
     except _ODD as error:
         raise RunError(f"The study '{folder}' is damaged: its parts are not a study's.") from error
     if not known:
@@ -107,6 +113,16 @@ def check_experiment(folder: Path) -> None:
         raise RunError(f"The experiment '{folder}' is damaged: its parts are not one's.") from error
     if not known:
         raise RunError(f"The experiment '{folder}' is damaged: its rows cannot be shown.")
+
+
+def _are_shares(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether every figure that is a share lies between 0 and 1."""
+    return all(
+        0 <= figure["value"] <= 1 or figure["n"] == 0
+        for row in rows
+        for name, figure in row["metrics"].items()
+        if name.removesuffix(WITH_SYSTEM) not in PLAIN_METRICS
+    )
 
 
 def _is_trial(row: Mapping[str, Any]) -> bool:

@@ -127,6 +127,7 @@ def _study_lines(manifest: Json, name: str) -> list[str]:
         ("shares", ",".join(str(share) for share in plan.get("shares", ())) or None),
         ("system", plan.get("system")),
         ("max-new-tokens", plan["reply_tokens"]),
+        ("skip-too-long", plan.get("skip_too_long")),
         ("judge", _model_judge(manifest)),
         *machine(_where_made(manifest)),
         ("out", in_folder("studies", name)),
@@ -140,7 +141,7 @@ def _study_python(manifest: Json, name: str) -> list[str]:
     planned = ", ".join(
         f"{key}={tuple(value) if isinstance(value, list) else value!r}"
         for key, value in plan.items()
-        if value not in (None, [], ())
+        if value not in (None, [], ()) and value is not False
     )
     judge = _model_judge(manifest)
     where = dict(machine(_where_made(manifest)))

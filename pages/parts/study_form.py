@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import streamlit as st
@@ -65,6 +65,10 @@ def draw_form(screen: Screen) -> None:
     try:
         questions = _questions(screen)
         name, plan = _name_and_plan()
+        if not screen.model.built_in and st.toggle(
+            "Leave out prompts that are too long", key="study_skips"
+        ):
+            plan = replace(plan, skip_too_long=True)
         judge = None if screen.model.built_in else pick_judge("study")
     except SsahError as error:
         show_error(error)

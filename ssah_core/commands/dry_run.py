@@ -14,6 +14,7 @@ from typing import Any
 from ssah_core.dry_run.forecast import Forecast, forecast_scoring, forecast_study
 from ssah_core.dry_run.trial import build_trial
 from ssah_core.errors import OptionError, RunError
+from ssah_core.evaluation.fitting_questions import that_fit
 from ssah_core.evaluation.plan import Extent, Plan, extent_of, largest_extent
 from ssah_core.evaluation.questions import Questions, check_no_leak
 from ssah_core.models.outline import Outline, open_outline
@@ -80,6 +81,7 @@ def dry_study(
 ) -> dict[str, Any]:
     """What `study` would do."""
     outline = _outline(options)
+    questions = that_fit(outline.model, questions, plan)
     extent = largest_extent(plan) if run is None else _checked_extent(run, outline, questions, plan)
     forecast = forecast_study(outline.model, questions, plan, extent)
     if run is None:

@@ -18,6 +18,7 @@ from ssah_core.commands.dry_run import (
 from ssah_core.commands.questions import add_question_options, read_questions
 from ssah_core.errors import OptionError
 from ssah_core.evaluation.compliance import compliance_judge
+from ssah_core.evaluation.fitting_questions import that_fit
 from ssah_core.evaluation.model_judges import judge_from
 from ssah_core.evaluation.plan import Plan
 from ssah_core.evaluation.report import markdown
@@ -47,6 +48,11 @@ def add(commands: Any) -> None:
     parser.add_argument("--system", help="a system prompt: all is asked with it and without")
     parser.add_argument("--max-new-tokens", type=int, default=48, help="length of a reply at most")
     parser.add_argument(
+        "--skip-too-long",
+        action="store_true",
+        help="leave out prompts that the model cannot read with the room for a reply",
+    )
+    parser.add_argument(
         "--judge",
         metavar="KIND:MODEL",
         help="a model that judges whether harmful requests were fulfilled: guard:MODEL (as Llama Guard) or "
@@ -71,6 +77,7 @@ def _study(options: argparse.Namespace) -> dict[str, Any]:
         shares=tuple(_number(share) for share in _listed(options.shares)),
         system=options.system,
         reply_tokens=options.max_new_tokens,
+        skip_too_long=options.skip_too_long,
     )
     if run is not None:
         options.model = options.model or run.scores.model
@@ -86,6 +93,10 @@ def _study(options: argparse.Namespace) -> dict[str, Any]:
         return dry_study(options, run, questions, plan)
     assert run is not None
     model = load(options)
+    notices = list(model.notices)
+    left_out = len(questions.all) - len(that_fit(model, questions, plan).all)
+    if left_out:
+        notices.append(f"{left_out} of {len(questions.all)} prompts are too long and not asked.")
     start = time.monotonic()
     rows = run_study(
         options.out,
@@ -94,7 +105,7 @@ def _study(options: argparse.Namespace) -> dict[str, Any]:
         questions,
         plan,
         compliance=judge,
-        report=report_progress(model.notices),
+        report=report_progress(notices),
     )
     return {
         "rows": [row.as_json() for row in rows],

@@ -13,6 +13,7 @@ import numpy as np
 from ssah_core.ablation import compile_rows
 from ssah_core.dry_run.forecast import forecast_study
 from ssah_core.dry_run.trial import Trial
+from ssah_core.evaluation.fitting_questions import that_fit
 from ssah_core.evaluation.plan import Plan, cases_of, distinct, extent_of
 from ssah_core.evaluation.questions import Questions
 from ssah_core.evaluation.study import chats_of
@@ -41,6 +42,7 @@ class StudyEstimate:
 
 def estimate_study(model: Model, roles: Roles, questions: Questions, plan: Plan) -> StudyEstimate:
     """Try a few batches of a study; errors as `study`."""
+    questions = that_fit(model, questions, plan)
     extent = extent_of(roles, plan)
     written, ended = _written_part(model, roles, questions, plan)
     forecast = forecast_study(model, questions, plan, extent, written=written)

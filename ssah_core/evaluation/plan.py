@@ -22,7 +22,8 @@ class Plan:
 
     `controls` is how many seeds each kind of random control has. `shares` are further shares of all
     units at which ESU, EUU and RU are removed, for curves. `system` is a system prompt: with one, all
-    is asked with it and without. Replies end after `reply_tokens` tokens at most.
+    is asked with it and without. Replies end after `reply_tokens` tokens at most. With `skip_too_long`,
+    prompts that do not fit the model's context are not asked.
     """
 
     controls: int = 5
@@ -30,6 +31,7 @@ class Plan:
     shares: tuple[float, ...] = ()
     system: str | None = None
     reply_tokens: int = 48
+    skip_too_long: bool = False
 
     def __post_init__(self) -> None:
         if self.controls < 0 or not self.fills or len(set(self.fills)) < len(self.fills):

@@ -27,14 +27,14 @@ METRIC_NAMES = {
     "attack_success_strict": "not refused, 20 words or more",
 }
 PLAIN_METRICS = frozenset({"perplexity", "kl"})  # shown as they are, not as percent
-_WITH_SYSTEM = "_with_system"
+WITH_SYSTEM = "_with_system"  # what ends the name of a metric asked with the system prompt
 # What would show that a control is not harmless: it moves refusals, or the harmless answers.
 _CHECKED = ("refused", "harmless_correct", "harmless_refused")
 
 
 def metric_name(name: str) -> str:
     """A metric's name for people."""
-    plain = name.removesuffix(_WITH_SYSTEM)
+    plain = name.removesuffix(WITH_SYSTEM)
     words = METRIC_NAMES.get(plain, plain.replace("_", " "))
     return words if plain == name else f"{words}, with system prompt"
 
@@ -51,7 +51,7 @@ def shown(name: str, measured: Json) -> str:
     if measured.get("n") == 0:
         return "not judged"
     value, low, high = (measured[key] for key in ("value", "low", "high"))
-    if name.removesuffix(_WITH_SYSTEM) in PLAIN_METRICS:
+    if name.removesuffix(WITH_SYSTEM) in PLAIN_METRICS:
         return f"{value:.3g} {interval_in_brackets(low, high, '.3g')}"
     return f"{100 * value:.1f} {interval_in_brackets(100 * low, 100 * high, '.0f')}"
 
@@ -115,8 +115,8 @@ def metrics_in_order(row: Json) -> list[str]:
     return sorted(
         row["metrics"],
         key=lambda name: (
-            name.endswith(_WITH_SYSTEM),
-            known.index(name.removesuffix(_WITH_SYSTEM)),
+            name.endswith(WITH_SYSTEM),
+            known.index(name.removesuffix(WITH_SYSTEM)),
         ),
     )
 

@@ -19,6 +19,7 @@ from ssah_core.evaluation.language import Predictions, predict
 from ssah_core.evaluation.metrics import Measured
 from ssah_core.evaluation.plan import Case, Plan, cases_of, distinct
 from ssah_core.evaluation.questions import Questions
+from ssah_core.evaluation.report import WITH_SYSTEM
 from ssah_core.evaluation.verdicts import judge_compliance, metrics_of
 from ssah_core.generation import reply_each
 from ssah_core.models.loading import Model
@@ -26,8 +27,6 @@ from ssah_core.progress import CancelCheck, Report
 from ssah_core.prompts.rendering import Chat
 from ssah_core.roles import Roles
 from ssah_core.scoring.resuming import Kept
-
-_WITH_SYSTEM = "_with_system"  # what ends the name of a metric asked with the system prompt
 
 
 @dataclass(frozen=True)
@@ -208,7 +207,7 @@ def _row(
     if replies.shape[1] > asked:
         later = None if complied is None else complied[:, asked:]
         under = metrics_of(questions, replies[:, asked:], later, judge)
-        metrics |= {f"{name}{_WITH_SYSTEM}": measured for name, measured in under.items()}
+        metrics |= {f"{name}{WITH_SYSTEM}": measured for name, measured in under.items()}
     return Row(
         removed=case.removed,
         control=case.control,

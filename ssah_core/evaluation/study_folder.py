@@ -25,6 +25,7 @@ import transformers
 
 from ssah_core.errors import RunError
 from ssah_core.evaluation.compliance import ComplianceJudge, compliance_judge
+from ssah_core.evaluation.fitting_questions import that_fit
 from ssah_core.evaluation.judges import Judge
 from ssah_core.evaluation.plan import Plan
 from ssah_core.evaluation.questions import Questions, check_no_leak
@@ -67,6 +68,7 @@ def run_study(
     if run.roles is None:
         raise RunError(f"The run '{run.folder}' has no roles; assign them first.")
     check_no_leak(questions, run)
+    questions = that_fit(model, questions, plan)
     chosen = compliance_judge(questions.harmful, compliance)
     origin = {
         "study of": [FORMAT, run.scores.fingerprint, sha256(run.roles.vector.tobytes())],

@@ -303,6 +303,13 @@ def test_a_study_whose_rows_cannot_be_shown_is_refused(study_files, tmp_path, od
     assert "damaged" in refused(tmp_path, zipped(files), "study")
 
 
+def test_a_study_with_a_share_beyond_all_is_refused(study_files, tmp_path):
+    rows = json.loads(study_files["rows.json"])
+    rows[0]["metrics"]["refused"]["value"] = 7
+    files = with_manifest({**study_files, "rows.json": json.dumps(rows).encode()})
+    assert "damaged" in refused(tmp_path, zipped(files), "study")
+
+
 @pytest.mark.parametrize(
     "name", ["prompts.parquet", "roles", "scores.safetensors", "manifest.json"]
 )

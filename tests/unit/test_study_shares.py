@@ -19,6 +19,7 @@ from ssah_core.evaluation.report import control_notes
 from ssah_core.evaluation.share_search import SearchPlan
 from ssah_core.evaluation.study import study
 from ssah_core.evaluation.study_folder import open_study, run_study
+from ssah_core.reproduce import commands_of, python_of
 from ssah_core.runs import open_run
 from ssah_core.study_figures import share_curves
 
@@ -166,3 +167,25 @@ def test_curves_have_a_panel_a_role_and_a_line_a_control(tmp_path, run):
     lines = [trace for trace in figure.data if trace.mode == "lines+markers"]
     assert len(lines) == 9
     assert all(len(line.x) == 4 and line.x[0] == 0 for line in lines)  # nothing, 5%, 10%, 20%
+
+
+# Prompts that are too long
+
+
+LONG = Questions(
+    (Question("make 1", "1"), Question("make " + "1" * 5000, "2")), (Question("say 1", "1"),)
+)
+
+
+def test_prompts_that_do_not_fit_are_named_or_left_out_where_that_is_asked(tmp_path, run):
+    model = tiny_model()
+    with pytest.raises(PromptError, match=r"1 of the 2 harmful prompts do not fit .*number 2"):
+        run_study(tmp_path / "study", model, run, LONG, Plan(controls=0, reply_tokens=2))
+    plan = Plan(controls=0, reply_tokens=2, skip_too_long=True)
+    run_study(tmp_path / "study", model, run, LONG, plan)
+    kept = open_study(tmp_path / "study")
+    assert kept.manifest["questions"]["harmful"] == 1
+    assert set(kept.replies["prompt"]) == {"make 1", "say 1"}
+    said = commands_of(kept.manifest, "study")
+    assert "--skip-too-long" in said
+    assert "skip_too_long=True" in python_of(kept.manifest, "study")
