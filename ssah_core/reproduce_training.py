@@ -164,23 +164,25 @@ def _evaluation_options(manifest: Json) -> list[tuple[str, Any]]:
 
 def _evaluation(manifest: Json) -> tuple[list[str], str | None]:
     """The imports that measuring needs, and its call; none where nothing that can be told was measured."""
-    evaluation = manifest["evaluation"] or {}
+    evaluation, limit = manifest["evaluation"] or {}, manifest["prompts"].get("limit")
     measures, imports = [], []
     if evaluation.get("validation"):
-        loaded = call(
-            "load_prompts", evaluation["validation"], limit=manifest["prompts"].get("limit")
-        )
+        loaded = call("load_prompts", evaluation["validation"], limit=limit)
+        if manifest["options"].get("skip_too_long"):
+            imports.append("from ssah_core.training.examples import learnable")
+            loaded = f"learnable(model, {loaded}, skip_too_long=True)"
         measures.append(f"validation_loss({loaded})")
     if evaluation.get("questions"):
         sources = evaluation.get("sources", {})
         loaded = ", ".join(
-            f"{kind}={call('load_prompts', sources[kind], limit=manifest['prompts'].get('limit'))}"
+            f"{kind}={call('load_prompts', sources[kind], limit=limit)}"
             for kind in QUESTION_SETS
             if kind in sources
         )
         asks = "file_questions" if sources else "organism_questions"
         imports.append(f"from ssah_core.evaluation.questions import {asks}")
-        measures.append(f"replies({asks}({loaded}), limit={evaluation['questions']!r})")
+        first = f".first({limit!r})" if limit and not sources else ""
+        measures.append(f"replies({asks}({loaded}){first}, limit={evaluation['questions']!r})")
     if not measures:
         return [], None
     imports.append("from ssah_core.training.evaluating import replies, together, validation_loss")

@@ -12,7 +12,7 @@ from ssah_core.evaluation.questions import Question, Questions
 from ssah_core.generation import reply_all
 from ssah_core.models.loading import Model
 from ssah_core.prompts.reading import PromptSet
-from ssah_core.training.examples import IGNORED, collate, render_set
+from ssah_core.training.examples import IGNORED, collate, learnable, render_set
 
 Measure = Callable[[Model], Mapping[str, float]]
 
@@ -23,7 +23,7 @@ def validation_loss(prompts: PromptSet) -> Measure:
     """Measures `validation_loss`: the mean loss of a response's token, on prompts not trained on."""
 
     def measure(model: Model) -> Mapping[str, float]:
-        examples = render_set(model, prompts)
+        examples = render_set(model, learnable(model, prompts))
         total, tokens = 0.0, 0
         for first in range(0, len(examples), _ROWS):
             rows = [examples[n] for n in range(first, min(first + _ROWS, len(examples)))]

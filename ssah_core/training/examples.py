@@ -47,8 +47,7 @@ def learnable(model: Model, prompts: PromptSet, *, skip_too_long: bool = False) 
 
 
 def render_set(model: Model, prompts: PromptSet) -> Examples:
-    """Every prompt with its response, in the model's chat format; raises PromptError as `learnable`."""
-    learnable(model, prompts)
+    """Every prompt of a `learnable` set with its response, in the model's chat format."""
     rows = [render_example(model, p.text, p.response or "") for p in prompts.prompts]
     return Examples(rows)
 

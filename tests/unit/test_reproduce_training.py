@@ -105,6 +105,22 @@ def test_what_no_command_can_say_is_said_above_it(told):
         assert code in python_of(manifest, "new")
 
 
+def test_a_limit_holds_for_what_is_asked_on_the_way_too(place, monkeypatch):
+    monkeypatch.chdir(place)
+    assert main(
+        shlex.split(
+            "finetune --model organism:planted --prompts organism:lessons/prices --limit 4 --steps 1 "
+            "--evaluate-every 1 --validation organism:lessons/talk --skip-too-long --device cpu "
+            "--out models/few"
+        )
+    ) == 0  # fmt: skip
+    manifest = json.loads((place / "models" / "few" / "manifest.json").read_text())
+    exec(python_of(manifest, "few again"), {})
+    again = json.loads((place / "models" / "few again" / "manifest.json").read_text())
+    assert again["final"] == manifest["final"]
+    assert "organism_questions().first(4)" in python_of(manifest, "new")
+
+
 def test_roles_of_other_shares_than_the_shipped_run_has_are_assigned_first(told):
     roles = open_run("organism:planted").roles
     other = replace(roles, shares={**roles.shares, "ESU": 0.05})
