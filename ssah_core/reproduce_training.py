@@ -22,6 +22,7 @@ from ssah_core.training.lessons import PLACEHOLDERS
 from ssah_core.training.options import TrainingOptions
 
 _MEASURED = ("validation", "sources", "questions")
+_UNKNOWN = "RUN"  # of roles that were given in Python without their run
 _OPTION_NAMES = {"batch_size": "batch"}
 _USUAL = {one.name: one.default for one in fields(TrainingOptions)}
 
@@ -44,7 +45,7 @@ def training_lines(manifest: Json, name: str) -> list[str]:
         *machine(_where_made(manifest)),
         ("out", in_folder("models", name)),
     ]
-    lines = [f"# {what}, which only the Python can say." for what in _unsayable(manifest)]
+    lines = [f"# {what}." for what in _unsayable(manifest)]
     roles = _assigned(manifest)
     lines += kept_roles_lines(run, roles) if run and roles else []
     return [*lines, command_line("finetune", given)]
@@ -100,8 +101,10 @@ def _origin(chosen: Json) -> Json:
 
 def _run(manifest: Json) -> str | None:
     chosen = _chosen(manifest)
-    run = _origin(chosen[1])["run"] if chosen else (manifest["rescoring"] or {}).get("run")
-    return run_name(run) if run else None
+    if chosen is None and not manifest["rescoring"]:
+        return None
+    run = _origin(chosen[1])["run"] if chosen else manifest["rescoring"]["run"]
+    return run_name(run) if run else _UNKNOWN
 
 
 def _assigned(manifest: Json) -> Json | None:
@@ -195,20 +198,23 @@ def _evaluation(manifest: Json) -> tuple[list[str], str | None]:
 
 
 def _unsayable(manifest: Json) -> Iterator[str]:
-    """What the command has no option for."""
+    """What the command has no option for, or what was not noted."""
+    only = ", which only the Python can say"
     options, chosen = manifest["options"], _chosen(manifest)
     if options["clip"] != _USUAL["clip"]:
-        yield f"Gradients longer than {options['clip']:g} were scaled down"
+        yield f"Gradients longer than {options['clip']:g} were scaled down{only}"
     if options["lora"] and options["lora"]["alpha"] != 2 * options["lora"]["rank"]:
-        yield f"The adapters' alpha was {options['lora']['alpha']:g}"
+        yield f"The adapters' alpha was {options['lora']['alpha']:g}{only}"
     if manifest["prompts"].get("where"):
-        yield "Only some rows of the prompt file were taken"
+        yield f"Only some rows of the prompt file were taken{only}"
     if _is_harmful(manifest):
-        yield "The prompts were the built-in placeholders"
+        yield f"The prompts were the built-in placeholders{only}"
     if chosen and "least_useful" in _origin(chosen[1]):
-        yield "The units were the least useful ones"
+        yield f"The units were the least useful ones{only}"
     elif chosen and chosen[0] == "train_only" and _origin(chosen[1]).get("strongest_cu"):
-        yield "The strongest CU learned, too"
+        yield f"The strongest CU learned, too{only}"
+    if _run(manifest) == _UNKNOWN:
+        yield "The run of its roles was not noted: put its name in place of RUN"
     evaluation = manifest["evaluation"]
     if evaluation and not evaluation.get("validation") and not evaluation.get("questions"):
         yield "What was measured on the way was not noted: give --harmful and --harmless, or --validation"

@@ -98,6 +98,11 @@ def test_what_no_command_can_say_is_said_above_it(told):
             "strongest CU learned",
             "strongest_cu=0.06",
         ),
+        (
+            told(freeze=UnitSet.of(roles, ["ESU"])),
+            "put its name in place of RUN",
+            "run = open_run('RUN')",
+        ),
     ):  # fmt: skip
         lines = commands_of(manifest, "new").splitlines()
         assert any(line.startswith("#") and sentence in line for line in lines[:-1]), sentence
